@@ -1,0 +1,70 @@
+# One door for everything. `make study` and `make test` work on a machine that has nothing but
+# Python 3.11 or 3.12 and make: they create .venv, install what they need once, and do their job.
+# Set PYTHON=/path/to/python to choose the interpreter, ARGS="--quick" to pass flags to a sim.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= $(shell for p in python3.12 python3.11 python3 python; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' >/dev/null 2>&1 && { echo $$p; break; }; done)
+UV := $(shell command -v uv 2>/dev/null)
+RECIPE := pyproject.toml constraints.txt
+ARGS ?=
+
+.PHONY: help study test check lint bench sims notebooks record clean
+.DEFAULT_GOAL := help
+
+help: ## what can be made
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+study: $(VENV)/.installed ## the main job: SER over SNR and device count, table and figure
+	$(BIN)/wirelesslab run ser_vs_snr_and_devices $(ARGS)
+
+test: $(VENV)/.installed-dev ## every test, doctests included
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.installed-dev ## format, lint, types and import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+check: lint test ## what a commit must pass: lint and test
+
+bench: $(VENV)/.installed-dev ## the speed claims, as ratios in one run
+	$(BIN)/python -m benchmarks $(ARGS)
+
+sims: $(VENV)/.installed ## every sim at full size, into docs/results/
+	$(BIN)/wirelesslab run ser_vs_snr_and_devices --out docs/results/ser_vs_snr_and_devices $(ARGS)
+	$(BIN)/wirelesslab run ser_phase_map --out docs/results/ser_phase_map $(ARGS)
+
+notebooks: $(VENV)/.installed-dev ## execute the notebooks at full size, in place
+	$(BIN)/jupyter execute --inplace notebooks/*.ipynb
+
+record: $(VENV)/.installed-dev ## record the SER regression counts anew and show what changed
+	$(BIN)/python -m tests.regression
+
+clean: ## remove the environment and what tools left behind
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+
+$(VENV)/bin/python:
+ifneq ($(UV),)
+	$(UV) venv --quiet $(if $(PYTHON),--python $(PYTHON),--python 3.12) $(VENV)
+else
+	@test -n "$(PYTHON)" || { echo "wirelesslab needs Python 3.11 or 3.12 and found neither: install one, or say make PYTHON=/path/to/python3.12"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "$(PYTHON) cannot make a virtual environment: install its venv package (Debian: python3-venv)"; exit 1; }
+endif
+
+# The recipe files are the prerequisites: a second call installs nothing, a changed recipe installs again.
+$(VENV)/.installed: $(RECIPE) | $(VENV)/bin/python
+	$(call install,.)
+	@touch $@
+
+$(VENV)/.installed-dev: $(RECIPE) | $(VENV)/bin/python
+	$(call install,.[dev])
+	@touch $(VENV)/.installed $@
+
+ifneq ($(UV),)
+install = VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --constraint constraints.txt --editable '$(1)'
+else
+install = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '$(1)'
+endif

@@ -1,0 +1,1 @@
+"""One question per file: a Config, a main, a table and figures."""

@@ -1,0 +1,120 @@
+"""How does the symbol error rate fall with the SNR, and when do more devices overload the cell?
+
+wirelesslab run ser_vs_snr_and_devices          (about 2 minutes on two cores; --quick: 15 seconds)
+
+Expect: with 60 devices (a third of an active device per... see the table) AMP follows the
+covariance method; with 120 devices the cell is overloaded, AMP flattens out far above state
+evolution, and the covariance method and re-tuned AMP keep falling towards the genie.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from wirelesslab.mmtc import ACTIVITY_LAWS, CODEBOOKS, FADINGS, GAIN_LAWS, Scenario, symbol_error_trial
+from wirelesslab.mmtc.detectors import named
+from wirelesslab.mmtc.gains import GainKnowledge
+from wirelesslab.mmtc.limits import with_limits
+from wirelesslab.mmtc.report import error_figures, error_table
+from wirelesslab.naming import build
+from wirelesslab.plot import waterfall
+from wirelesslab.session import Session, Table
+from wirelesslab.study import Stop
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """What is swept, the cell, and how well each rate must be known.
+
+    Attributes:
+        snr_db: Received SNRs, per pilot symbol and antenna, in dB.
+        num_devices: Numbers of devices in the cell.
+        detectors: Names of detectors; an unknown one lists them all.
+        bits_per_device: Bits embedded in the choice of pilot.
+        pilot_length: Pilot symbols.
+        num_antennas: Antennas at the base station.
+        activity_prob: Probability that a device speaks in a frame.
+        codebook: gaussian, qpsk, partialdft or zadoffchu.
+        gain_law: equalgain, uniformgaindb:low_db=-5;high_db=5, or pathloss.
+        gain_knowledge: What the station knows of the gains.
+        fading: rayleigh, rician:k_factor_db=6, or kronecker:correlation_coefficient=0.7.
+        activity_law: independent, betaburst, clustered:cluster_size=10, or activitytrace:path=FILE.
+        frames_per_batch: Frames in each cell that is drawn.
+        target_errors: Stop a detector at a grid point after so many errors.
+        max_batches: Stop it after so many cells in any case.
+    """
+
+    snr_db: tuple[float, ...] = (-6.0, -4.0, -2.0, 0.0, 2.0, 4.0, 6.0)
+    num_devices: tuple[int, ...] = (80, 160)
+    detectors: tuple[str, ...] = (
+        "matched-filter", "lmmse", "omp-one-per-device", "amp-row", "amp-block", "amp-re-tuned", "covariance",
+    )  # fmt: skip
+    bits_per_device: int = 2
+    pilot_length: int = 30
+    num_antennas: int = 4
+    activity_prob: float = 0.1
+    codebook: str = "gaussian"
+    gain_law: str = "equalgain"
+    gain_knowledge: GainKnowledge = "known"
+    fading: str = "rayleigh"
+    activity_law: str = "independent"
+    frames_per_batch: int = 50
+    target_errors: int = 200
+    max_batches: int = 40
+
+
+QUICK: Mapping[str, Any] = {"snr_db": (-4.0, 0.0, 4.0), "num_devices": (80,), "target_errors": 30, "max_batches": 4}
+
+
+def scenario(config: Config) -> Scenario:
+    """Return the cell of the first grid point."""
+    return Scenario(
+        num_devices=config.num_devices[0],
+        bits_per_device=config.bits_per_device,
+        pilot_length=config.pilot_length,
+        num_antennas=config.num_antennas,
+        activity_prob=config.activity_prob,
+        snr_db=config.snr_db[0],
+        codebook=build(CODEBOOKS, config.codebook, name="codebook"),
+        gain_law=build(GAIN_LAWS, config.gain_law, name="gain_law"),
+        fading=build(FADINGS, config.fading, name="fading"),
+        activity_law=build(ACTIVITY_LAWS, config.activity_law, name="activity_law"),
+        gain_knowledge=config.gain_knowledge,
+    )
+
+
+def main(config: Config, session: Session | None = None) -> "xr.Dataset":
+    """Run the study and add the closed-form limits."""
+    session = session or Session()
+    base, over = scenario(config), {"num_devices": config.num_devices, "snr_db": config.snr_db}
+    trial = symbol_error_trial(*named(config.detectors), frames_per_batch=config.frames_per_batch)
+    stop = Stop(errors=config.target_errors, max_batches=config.max_batches)
+    return with_limits(session.study(trial, base, over, stop), base, over)
+
+
+def table(result: "xr.Dataset") -> Table:
+    """Return the symbol error rates with their intervals."""
+    return error_table(result, "Symbol error rate (low..high: 95 % interval, clustered by frame and pilot draw)")
+
+
+def draw(result: "xr.Dataset") -> "Mapping[str, Figure]":
+    """Draw the waterfall, and what kind of errors they are."""
+    return {
+        "ser": waterfall(result, title="Grant-free access: symbol error rate over SNR and number of devices"),
+        "collapse": waterfall(result, metric="frame_collapse", title="Frames lost as a whole"),
+    }
+
+
+def summary(result: "xr.Dataset") -> Mapping[str, Any]:
+    """Return every point's rate with its interval and counts."""
+    return error_figures(result)
+
+
+if __name__ == "__main__":
+    from wirelesslab.cli import run_file
+
+    run_file(__file__)

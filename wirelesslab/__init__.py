@@ -1,0 +1,32 @@
+"""wirelesslab: a simulation-first wireless and network toolkit.
+
+The wings (`wirelesslab.mmtc`) and the tools of the floor (`wirelesslab.Study`, `wirelesslab.plot`)
+are imported on first use, so that `import wirelesslab` is quick and loads no TensorFlow.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_MODULES = ("check", "mmtc", "plot", "results", "rng", "stats", "study", "threads", "units")
+_NAMES = {"Count": "stats", "Stop": "study", "Study": "study"}
+__all__ = ["Count", "Stop", "Study", "check", "mmtc", "plot", "results", "rng", "stats", "study", "threads", "units"]
+
+if TYPE_CHECKING:
+    from wirelesslab import check, mmtc, plot, results, rng, stats, study, threads, units
+    from wirelesslab.stats import Count
+    from wirelesslab.study import Stop, Study
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"wirelesslab.{name}")
+    if name in _NAMES:
+        return getattr(import_module(f"wirelesslab.{_NAMES[name]}"), name)
+    msg = f"module 'wirelesslab' has no attribute {name!r}"
+    raise AttributeError(msg)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -1,0 +1,243 @@
+"""The command line: list, run, show, doctor. Nothing heavy is imported before a sim runs."""
+
+import ast
+import dataclasses
+import importlib
+import json
+import re
+import sys
+import types
+import typing
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import click
+
+from wirelesslab import __version__, check
+
+SIMS = "wirelesslab_sims"
+TROUBLE = (ValueError, TypeError, OSError, MemoryError, RuntimeError)  # what teaches; bugs show with --traceback
+
+
+def sim_files() -> dict[str, Path]:
+    """Return the sims that are installed, by name; their modules are not imported."""
+    spec = find_spec(SIMS)
+    if spec is None or not spec.submodule_search_locations:
+        return {}
+    folder = Path(next(iter(spec.submodule_search_locations)))
+    return {path.stem: path for path in sorted(folder.glob("*.py")) if not path.stem.startswith("_")}
+
+
+def question(path: Path) -> str:
+    """Return the first line of a sim's docstring."""
+    text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    return text.partition("\n")[0]
+
+
+def load_sim(name: str) -> Any:
+    """Return the sim's module.
+
+    Raises:
+        click.UsageError: There is no such sim; the message has the nearest name.
+    """
+    known = sim_files()
+    if name not in known:
+        found = check.nearest(name, known)
+        msg = f"sim: got {name!r}, expected one of {', '.join(known) or '(none is installed)'}{found}"
+        raise click.UsageError(msg)
+    return importlib.import_module(f"{SIMS}.{name}")
+
+
+def help_texts(config: type[Any]) -> dict[str, str]:
+    """Return the help of each field, from the Attributes section of the class's docstring."""
+    section = (config.__doc__ or "").partition("Attributes:")[2]
+    found = re.findall(r"^ {4,8}(\w+): (.*(?:\n {9,}.*)*)", section, flags=re.MULTILINE)
+    return {name: " ".join(text.split()) for name, text in found}
+
+
+class CommaList(click.ParamType):
+    """Values of one kind, separated by commas."""
+
+    def __init__(self, kind: type[Any]) -> None:
+        self.kind, self.name = kind, f"{kind.__name__},…"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the values as a tuple."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(self.kind(part.strip()) for part in str(value).split(",") if part.strip())
+        except ValueError:
+            self.fail(f"got {value!r}, expected numbers separated by commas, such as 0,5,10", param, ctx)
+
+
+def option(field: dataclasses.Field[Any], kind: Any, text: str) -> click.Option:
+    """Return the flag of one field of a config."""
+    flag = "--" + field.name.replace("_", "-")
+    default = field.default
+    shown = ",".join(f"{v:g}" if isinstance(v, float) else str(v) for v in default) if isinstance(default, tuple) else None
+    common: dict[str, Any] = {"default": default, "show_default": shown or True, "help": text}
+    if kind is bool:
+        return click.Option([f"{flag}/--no-{flag[2:]}"], **common)
+    if typing.get_origin(kind) is tuple:
+        return click.Option([flag], type=CommaList(typing.get_args(kind)[0]), **common)
+    if typing.get_origin(kind) is typing.Literal:
+        return click.Option([flag], type=click.Choice(typing.get_args(kind)), **common)
+    return click.Option([flag], type=kind, **common)
+
+
+RUN_OPTIONS: tuple[Callable[[], click.Option], ...] = (
+    lambda: click.Option(["--seed"], type=click.IntRange(min=0), default=1, show_default=True, help="Seed of all randomness."),
+    lambda: click.Option(["--workers"], type=click.IntRange(min=1), help="Processes on this machine.  [default: one per core]"),
+    lambda: click.Option(["--scheduler"], metavar="ADDRESS", help="Work on the Dask cluster at this address instead."),
+    lambda: click.Option(["--out"], type=click.Path(path_type=Path), help="Folder of result and journal.  [default: results/SIM]"),
+    lambda: click.Option(["--quick"], is_flag=True, help="A small run that shows the way; its figures mean little."),
+    lambda: click.Option(["--fail-fast"], is_flag=True, help="Stop at the first grid point that fails."),
+)
+
+
+def sim_command(name: str) -> click.Command:
+    """Return the command of a sim: its config's fields as flags."""
+    sim = load_sim(name)
+    kinds, texts = typing.get_type_hints(sim.Config), help_texts(sim.Config)
+    fields = dataclasses.fields(sim.Config)
+
+    @click.pass_context
+    def callback(ctx: click.Context, /, **values: Any) -> None:
+        from wirelesslab.session import Session, run_sim
+
+        given = {f.name: values.pop(f.name) for f in fields}
+        if values["quick"]:
+            default = click.core.ParameterSource.DEFAULT
+            given |= {k: v for k, v in sim.QUICK.items() if ctx.get_parameter_source(k) is default}
+        out = values.pop("out") or Path("results") / (f"{name}-quick" if values["quick"] else name)
+        session = Session(out=out, **values)
+        report = run_sim(sim, name, sim.Config(**given), session)
+        click.echo(f"\n{report.table}\n")
+        for path in report.figures:
+            click.echo(f"figure   {path}")
+        click.echo(f"result   {out / 'result.nc'}, {out / 'summary.json'}")
+        if report.failures:
+            for failure in report.failures:
+                click.echo(f"FAILED   {failure['point']}, batch {failure['batch']}: {failure['error']}", err=True)
+            ctx.exit(1)
+
+    parameters = [option(f, kinds[f.name], texts.get(f.name, "")) for f in fields]
+    return click.Command(
+        name,
+        params=[*parameters, *(make() for make in RUN_OPTIONS)],
+        callback=callback,
+        help=(sim.__doc__ or "").replace("\n\n", "\n\n\b\n"),
+        context_settings={"max_content_width": 100},
+    )
+
+
+class SimGroup(click.Group):
+    """`run`: one command per sim, built when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of the sims."""
+        return list(sim_files())
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
+        """Return the sim's command."""
+        return sim_command(cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the sims with their questions, without importing them."""
+        with formatter.section("Sims"):
+            formatter.write_dl([(name, question(path)) for name, path in sim_files().items()])
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="wirelesslab")
+@click.option("--traceback", is_flag=True, help="Show where an error came from.")
+@click.pass_context
+def cli(ctx: click.Context, traceback: bool) -> None:
+    """Simulate, measure and learn on wireless networks."""
+    ctx.obj = {"traceback": traceback}
+
+
+@cli.command("list")
+def list_command() -> None:
+    """List the sims and the questions they answer."""
+    found = sim_files()
+    if not found:
+        msg = f"no sims: the package {SIMS} is not installed; pip install wirelesslab"
+        raise click.ClickException(msg)
+    width = max(map(len, found))
+    for name, path in found.items():
+        click.echo(f"{name.ljust(width)}  {question(path)}")
+
+
+@cli.group("run", cls=SimGroup, subcommand_metavar="SIM [FLAGS]…")
+def run_group() -> None:
+    """Run a sim: its flags are the fields of its Config."""
+
+
+@cli.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--redraw", is_flag=True, help="Draw the figures again from result.nc.")
+def show(folder: Path, redraw: bool) -> None:
+    """Show the table and the figures of a run again, or how far an unfinished one has come."""
+    if (folder / "summary.json").exists():
+        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+        click.echo(f"{summary['table']}\n")
+        click.echo(f"made by  {summary['command']}  (seed {summary['seed']}, {summary['wall_seconds']} s, {summary['created']})")
+        figures = [folder / figure for figure in summary["figures"]]
+        if redraw or not all(path.exists() for path in figures):
+            from wirelesslab.results import load
+            from wirelesslab.session import save_figures
+
+            figures = save_figures(load_sim(summary["sim"]).draw(load(folder)), folder)
+        for path in figures:
+            click.echo(f"figure   {path}")
+        return
+    if (folder / "journal.jsonl").exists():
+        from wirelesslab.study import progress_of
+
+        click.echo(progress_of(folder))
+        return
+    known = sorted(str(path.parent) for path in Path("results").glob("*/summary.json"))
+    hint = f"; there is {', '.join(known)}" if known else "; run a sim first, such as `wirelesslab run ser_vs_snr_and_devices`"
+    msg = f"folder: no result in {str(folder)!r}{hint}"
+    raise click.ClickException(msg)
+
+
+@cli.command()
+def doctor() -> None:
+    """Say what is installed, what is missing and how to get it."""
+    from wirelesslab.doctor import report
+
+    sound, text = report()
+    click.echo(text)
+    if not sound:
+        sys.exit(1)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; errors that teach are printed without their origin."""
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        cli.main(args=words, prog_name="wirelesslab", standalone_mode=False)
+    except click.exceptions.Exit as leave:
+        sys.exit(leave.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("\nstopped; every finished batch is kept, and the same command goes on from there", err=True)
+        sys.exit(130)
+    except TROUBLE as error:
+        if "--traceback" in words:
+            raise
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(2)
+
+
+def run_file(module: types.ModuleType | str) -> None:
+    """Run a sim's own file with the flags of the command line."""
+    name = module if isinstance(module, str) else module.__name__
+    main(["run", Path(name).stem, *sys.argv[1:]])

@@ -1,0 +1,109 @@
+"""Where batches run: this process, a pool of spawned processes, or a Dask cluster."""
+
+import os
+import pickle
+import threading
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from multiprocessing import current_process, get_context, parent_process
+from multiprocessing.connection import wait
+from typing import Any, TypeVar
+
+from wirelesslab import check
+from wirelesslab.threads import available_cores
+
+T = TypeVar("T")
+
+
+class InProcess(Executor):
+    """Runs each task at once, in this process; what one worker is."""
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        """Run ``fn(*args, **kwargs)`` and return its finished future."""
+        future: Future[T] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:  # KeyboardInterrupt goes through: it ends the study
+            future.set_exception(error)
+        return future
+
+
+def local_executor(trial: object, workers: int | None = None) -> Executor:
+    """Return an executor of `workers` processes on this machine; one per core when None.
+
+    Raises:
+        TypeError: `trial` cannot be sent to another process.
+        RuntimeError: Called while a worker process imports the main script.
+    """
+    workers = available_cores() if workers is None else workers
+    check.positive_integer(workers=workers)
+    if getattr(current_process(), "_inheriting", False):  # what multiprocessing itself looks at
+        msg = (
+            "workers: a worker process ran the main script again and reached the study; put the script's work "
+            "under `if __name__ == '__main__':`, or run the study with workers=1"
+        )
+        raise RuntimeError(msg)
+    if workers == 1:
+        return InProcess()
+    try:
+        pickle.dumps(trial)
+    except Exception as error:
+        msg = f"trial: cannot be sent to worker processes ({error}); define it in a module, or run with workers=1"
+        raise TypeError(msg) from error
+    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_become_worker)
+
+
+def _become_worker() -> None:
+    """Set up a spawned worker: one thread, deaf to Ctrl+C, gone when its parent is gone."""
+    import signal
+
+    # Ctrl+C reaches the whole process group; the parent decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+        os.environ.setdefault(name, "1")
+    parent = parent_process()
+    if parent is not None:
+
+        def follow() -> None:
+            wait([parent.sentinel])
+            os._exit(1)
+
+        # After kill -9 nobody tells the workers: without this they would wait for tasks for ever.
+        threading.Thread(target=follow, daemon=True).start()
+
+
+def dask_executor(address: str, timeout_s: float = 10.0) -> Executor:
+    """Return the executor of the Dask cluster whose scheduler listens at `address`.
+
+    The cluster's workers need wirelesslab installed, in the same version.
+
+    Raises:
+        ConnectionError: Dask is not installed, or nothing answers within `timeout_s` seconds.
+    """
+    try:
+        from distributed import Client
+    except ImportError:
+        msg = "scheduler: Dask is not installed; pip install 'wirelesslab[dask]'"
+        raise ConnectionError(msg) from None
+    try:
+        client = Client(address, timeout=timeout_s, set_as_default=False)
+    except (OSError, ValueError, TypeError) as error:
+        reason = str(error).strip() or type(error).__name__
+        msg = (
+            f"scheduler: no Dask scheduler answers at {address!r} within {timeout_s:g} s ({reason}); start one with "
+            "`dask scheduler`, workers with `dask worker ADDRESS`, and give the address it prints, such as "
+            "tcp://127.0.0.1:8786"
+        )
+        raise ConnectionError(msg) from None
+    executor: Executor = client.get_executor(pure=False)
+    return executor
+
+
+def concurrency(executor: Executor) -> int:
+    """Return how many tasks `executor` runs at once, as far as it tells; at least 1."""
+    client = getattr(executor, "_client", None)
+    if client is not None and hasattr(client, "ncores"):
+        return max(1, sum(client.ncores().values()))
+    if isinstance(executor, InProcess):
+        return 1
+    return max(1, int(getattr(executor, "_max_workers", 4)))

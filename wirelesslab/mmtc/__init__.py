@@ -1,0 +1,27 @@
+"""Massive machine-type communication: grant-free access with data embedded in the choice of pilot."""
+
+from wirelesslab.mmtc.activity import (
+    ACTIVITY_LAWS,
+    ActivityTrace,
+    BetaBurst,
+    Clustered,
+    Independent,
+    load_activity,
+)
+from wirelesslab.mmtc.channels import FADINGS, Kronecker, Rayleigh, Rician
+from wirelesslab.mmtc.detection import Assuming, Detection, Detector
+from wirelesslab.mmtc.gains import GAIN_LAWS, EqualGain, PathLoss, UniformGainDb
+from wirelesslab.mmtc.limits import limits
+from wirelesslab.mmtc.metrics import SymbolErrorTrial, error_counts, symbol_error_trial, symbol_errors
+from wirelesslab.mmtc.pilots import CODEBOOKS, QPSK, Gaussian, PartialDFT, ZadoffChu
+from wirelesslab.mmtc.scenario import Scenario
+from wirelesslab.mmtc.state_evolution import state_evolution
+from wirelesslab.mmtc.uplink import Cell, Observation, Truth, draw_cell, simulate
+
+__all__ = [
+    "ACTIVITY_LAWS", "CODEBOOKS", "FADINGS", "GAIN_LAWS", "QPSK", "ActivityTrace", "Assuming", "BetaBurst", "Cell",
+    "Clustered", "Detection", "Detector", "EqualGain", "Gaussian", "Independent", "Kronecker", "Observation",
+    "PartialDFT", "PathLoss", "Rayleigh", "Rician", "Scenario", "SymbolErrorTrial", "Truth", "UniformGainDb",
+    "ZadoffChu", "draw_cell", "error_counts", "limits", "load_activity", "simulate", "state_evolution",
+    "symbol_error_trial", "symbol_errors",
+]  # fmt: skip

@@ -1,0 +1,200 @@
+"""What a detector is, what it returns, and the decision rule that all share."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import logsumexp
+
+from wirelesslab import check
+from wirelesslab.mmtc.gains import GainPrior
+from wirelesslab.mmtc.uplink import Observation
+from wirelesslab.threads import map_chunks
+
+Real = NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class Detection:
+    """Who spoke and what they said, with how sure the detector is.
+
+    Attributes:
+        posteriors: Probability of each label, shape (frames, N, Q + 1); label 0 is silence.
+        iterations: Iterations spent on each frame, shape (frames,).
+        history: Optional traces, such as ``effective_noise``, shape (frames, iterations).
+    """
+
+    posteriors: Real
+    iterations: NDArray[np.int64]
+    history: dict[str, Real] = field(default_factory=dict, repr=False)
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """The most probable labels, shape (frames, N): the rule that minimises the symbol error rate."""
+        return np.argmax(self.posteriors, axis=-1)
+
+
+class Detector(Protocol):
+    """Decides who spoke and what they said, from what the base station knows."""
+
+    @property
+    def name(self) -> str:
+        """What curves and tables call it; two configurations never share a name."""
+        ...
+
+    def detect(self, observation: Observation, /) -> Detection:
+        """Return the detection of every frame."""
+        ...
+
+
+@dataclass(frozen=True)
+class Assuming:
+    """A detector that is told other numbers than the station's: for studies of what knowledge is worth.
+
+    Attributes:
+        detector: Who is told.
+        activity_prob: The ε it supposes; the true one when None.
+        noise_db: How far the noise power that it supposes lies above the true one, in dB.
+        mean_gain: Whether it takes every device's gain for the mean of what is known.
+    """
+
+    detector: Detector
+    activity_prob: float | None = None
+    noise_db: float = 0.0
+    mean_gain: bool = False
+
+    def __post_init__(self) -> None:
+        if self.activity_prob is not None:
+            check.probability(activity_prob=self.activity_prob)
+        check.finite(noise_db=self.noise_db)
+
+    @property
+    def name(self) -> str:
+        """The detector's name and what it supposes."""
+        told = [f"ε={self.activity_prob:g}"] if self.activity_prob is not None else []
+        told += [f"σ² {self.noise_db:+g} dB"] if self.noise_db else []
+        told += ["mean gain"] if self.mean_gain else []
+        return f"{self.detector.name} ({', '.join(told) or 'told the truth'})"
+
+    def detect(self, observation: Observation, /) -> Detection:
+        """Return what the detector makes of the altered observation."""
+        gains = observation.gains
+        if self.mean_gain:
+            mean = (gains.nodes @ gains.weights).mean()
+            gains = GainPrior(np.full((observation.num_devices, 1), mean), np.ones(1))
+        told = replace(
+            observation,
+            gains=gains,
+            noise_power=observation.noise_power * 10 ** (self.noise_db / 10),
+            activity_prob=observation.activity_prob if self.activity_prob is None else self.activity_prob,
+        )
+        return self.detector.detect(told)
+
+
+def block_map(log_ratios: Real, activity_prob: float) -> Real:
+    """Return the posterior of each label from log-likelihood ratios against silence.
+
+    Args:
+        log_ratios: log p(r | label q) / p(r | silent), shape (..., Q).
+        activity_prob: ε; each label has prior ε/Q.
+
+    Returns:
+        Posteriors, shape (..., Q + 1), silence first; computed in the log domain.
+    """
+    q = log_ratios.shape[-1]
+    with np.errstate(divide="ignore"):
+        silent, spoke = np.log1p(-activity_prob), np.log(activity_prob / q)
+    joint = np.concatenate([np.full((*log_ratios.shape[:-1], 1), silent), log_ratios + spoke], axis=-1)
+    return np.asarray(np.exp(joint - logsumexp(joint, axis=-1, keepdims=True)))
+
+
+def gaussian_log_ratios(a: Real, b: Real, gains: GainPrior, num_antennas: int) -> Real:
+    """Return log-likelihood ratios of a pilot in Gaussian interference, gains marginalised.
+
+    LLR = log Σ_j w_j exp(-M log(1 + β_j a) + β_j b / (1 + β_j a)).
+
+    Args:
+        a: s^H Σ^-1 s with the interference covariance Σ without the device, shape (..., N, Q).
+        b: ||Y^H Σ^-1 s||², summed over antennas, shape (..., N, Q).
+        gains: The known gains or their mixture.
+        num_antennas: M.
+    """
+    terms = []
+    for node, weight in zip(gains.nodes.T, gains.weights, strict=True):
+        growth = 1 + node[:, None] * a
+        terms.append(node[:, None] * b / growth - num_antennas * np.log(growth) + np.log(weight))
+    return terms[0] if len(terms) == 1 else np.asarray(logsumexp(np.stack(terms), axis=0))
+
+
+def likelihood_ratio_readout(observation: Observation, powers: Real) -> Real:
+    r"""Return the posterior of each device's label, the others' powers being given.
+
+    The block-MAP read-out shared by the covariance, greedy, linear and genie detectors: device n is
+    tested against $\Sigma_{-n} = \sum_{k \ne n} S_k \Gamma_k S_k^H + \sigma^2 I$. With
+    $G = S_n^H \Sigma^{-1} S_n$ the matrix inversion lemma gives
+    $S_n^H \Sigma_{-n}^{-1} [S_n, Y] = (I - G \Gamma_n)^{-1} S_n^H \Sigma^{-1} [S_n, Y]$, so one
+    inverse per frame serves all devices. Double precision throughout.
+
+    Args:
+        observation: What was received.
+        powers: γ, the power supposed on every pilot, shape (frames, N Q), or (1, N Q) when it is
+            the same in all frames.
+
+    Returns:
+        Posteriors, shape (frames, N, Q + 1).
+    """
+    o = observation
+    q, n, length = o.pilots_per_device, o.num_devices, o.pilot_length
+    pilots = o.pilots.astype(np.complex128)
+    if powers.shape[0] == 1 and o.num_frames > 1:
+        return _shared_readout(o, pilots, powers[0])
+
+    def work(part: slice) -> Real:
+        gamma = powers[part].astype(np.float64)
+        inverse = _inverse_covariance(pilots, gamma, o.noise_power)
+        whitened = inverse @ pilots  # (frames, L, K)
+        a, mixing = _without_own(pilots, whitened, gamma, q)
+        cross = np.swapaxes(whitened.conj(), 1, 2) @ o.received[part].astype(np.complex128)
+        cross = np.linalg.solve(mixing, cross.reshape(-1, n, q, o.num_antennas))
+        b = np.sum(cross.real**2 + cross.imag**2, axis=-1)
+        return block_map(gaussian_log_ratios(a, b, o.gains, o.num_antennas), o.activity_prob)
+
+    chunk = max(1, 2**21 // (16 * length * n * q))
+    return np.concatenate(map_chunks(work, o.num_frames, chunk))
+
+
+def _shared_readout(o: Observation, pilots: NDArray[np.complex128], gamma: Real) -> Real:
+    """The read-out for powers that are the same in all frames: one inverse for all."""
+    q, n = o.pilots_per_device, o.num_devices
+    whitened = _inverse_covariance(pilots, gamma[None].astype(np.float64), o.noise_power) @ pilots
+    a, mixing = _without_own(pilots, whitened, gamma[None], q)
+    adjoint = np.ascontiguousarray(whitened[0].conj().T)
+
+    def work(part: slice) -> Real:
+        received = o.received[part].astype(np.complex128)
+        cross = np.linalg.solve(mixing, (adjoint @ received).reshape(-1, n, q, o.num_antennas))
+        b = np.sum(cross.real**2 + cross.imag**2, axis=-1)
+        return block_map(gaussian_log_ratios(np.broadcast_to(a, b.shape), b, o.gains, o.num_antennas), o.activity_prob)
+
+    return np.concatenate(map_chunks(work, o.num_frames, max(1, 2**21 // (16 * n * q * o.num_antennas))))
+
+
+def _inverse_covariance(pilots: NDArray[np.complex128], gamma: Real, noise_power: float) -> NDArray[np.complex128]:
+    """(S Γ S^H + σ² I)^-1, shape (frames, L, L)."""
+    covariance = (pilots * gamma[:, None, :]) @ pilots.conj().T
+    diagonal = np.arange(pilots.shape[0])
+    covariance[:, diagonal, diagonal] += noise_power
+    return np.asarray(np.linalg.inv(covariance))
+
+
+def _without_own(
+    pilots: NDArray[np.complex128], whitened: NDArray[np.complex128], gamma: Real, q: int
+) -> tuple[Real, NDArray[np.complex128]]:
+    """s^H Σ_-n^-1 s, shape (frames, N, Q), and I - G Γ_n, shape (frames, N, Q, Q)."""
+    frames, length, k = whitened.shape
+    own = pilots.reshape(length, -1, q).transpose(1, 2, 0).conj()  # (N, Q, L)
+    gram = own @ whitened.reshape(frames, length, -1, q).transpose(0, 2, 1, 3)  # (frames, N, Q, Q)
+    mixing = np.eye(q) - gram * gamma.reshape(frames, k // q, 1, q)
+    a = np.linalg.solve(mixing, gram)
+    return np.maximum(np.diagonal(a, axis1=-2, axis2=-1).real, 0.0), mixing

@@ -1,0 +1,673 @@
+"""Compiled inner loops of the batch detectors: AMP's denoiser and covariance coordinate descent.
+
+AMP works on a *chunk* of F frames in *real form*: a complex array (rows, M, F) is stored as real
+(2, rows, M, F), real parts first and frames last. Frames are then the vector lanes whatever the
+number of antennas, and a product with the pilots S is one real matrix product with
+[[Re S, -Im S], [Im S, Re S]] on (2 rows, M F), quicker in BLAS than its complex twin. The working
+precision is that of the arrays, float32 or float64. No kernel starts threads and all release the
+GIL: the caller shares chunks among threads, so a result never depends on their number.
+
+K = N Q rows, device n owning rows nQ ... nQ + Q - 1; L pilot symbols, M antennas, F frames.
+References: Liu and Yu, IEEE Trans. Signal Process. 66(11), 2018, for the denoiser; Fengler,
+Haghighatshoar, Jung and Caire, IEEE Trans. Inf. Theory 67(5), 2021, for the covariance method.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numba
+import numpy as np
+from numba.core.cpu import CPUTargetOptions
+from numba.core.options import TargetOptions
+from numba.extending import overload
+from numpy.typing import NDArray
+
+Real = NDArray[np.floating[Any]]
+Complex = NDArray[np.complexfloating[Any, Any]]
+Kernel = TypeVar("Kernel", bound=Callable[..., Any])
+
+ROW, BLOCK, WINNER = 0, 1, 2  # priors of `denoise`
+
+# Sums may be reordered, which vectorises them; infinities and NaN keep their meaning.
+REORDER = {"reassoc", "contract", "nsz", "arcp"}
+
+
+# Arrays given to one kernel never overlap, which saves a check before every inner loop (a quarter of
+# the time). Numba has this flag for its own parallel loops, but no option of `njit` sets it.
+CPUTargetOptions.noalias = TargetOptions.Mapping("noalias")  # type: ignore[no-untyped-call]
+
+
+def jit(**options: Any) -> Callable[[Kernel], Kernel]:
+    """Compile a kernel on its first call and keep it on disk; it runs without the GIL."""
+    settings: dict[str, Any] = {"nogil": True, "cache": True, "error_model": "numpy", "fastmath": REORDER}
+    compiler: Callable[[Kernel], Kernel] = numba.njit(**(settings | {"noalias": True} | options))
+    return compiler
+
+
+# --- exponential and logarithm that vectorise -----------------------------------------------------
+# The library's exp and log are calls, one number at a time. These are series, long enough for the
+# rounding of their type and short enough to be inlined. Reordering would undo the two-part ln 2.
+
+
+def exponential(x: Any) -> Any:
+    """exp(x) of a real x <= 0, to about 1 ulp; where exp(x) is subnormal, the least normal number."""
+
+
+def logarithm(x: Any) -> Any:
+    """log(x) of a normal real x > 0, to about 1 ulp of max(|log x|, 1)."""
+
+
+def series(real: Any, integer: Any, exp_degree: int, log_degree: int) -> tuple[Any, Any]:
+    """Build both for one type; |r| <= ln(2) / 2 in exp and |s| <= 0.172 in log set the degrees."""
+    bits = np.finfo(real).nmant
+    shift, bias = integer(bits), integer(np.finfo(real).maxexp - 1)
+    fraction, least = integer((1 << bits) - 1), real(math.log(np.finfo(real).tiny) + 0.1)
+    ln2_high, ln2_low = real(0.693145751953125), real(1.42860682030941723212e-6)  # 15 bits, rest
+    per_ln2, root2 = real(1 / math.log(2)), real(math.sqrt(2))
+    zero, half, one, two = real(0), real(0.5), real(1), real(2)
+    taylor = tuple(real(1 / math.factorial(k)) for k in range(exp_degree, -1, -1))
+    artanh = tuple(real(1 / (2 * k + 1)) for k in range(log_degree, 0, -1))
+
+    @jit(fastmath={"contract"}, forceinline=True, cache=False)
+    def exp(x: Any) -> Any:
+        x = least if x < least else x
+        octave = integer(x * per_ln2 - half)  # truncation rounds to nearest, as x <= 0
+        r = (x - real(octave) * ln2_high) - real(octave) * ln2_low
+        value = zero
+        for coefficient in taylor:
+            value = value * r + coefficient
+        return value * integer((octave + bias) << shift).view(real)
+
+    @jit(fastmath={"contract"}, forceinline=True, cache=False)
+    def log(x: Any) -> Any:
+        word = real(x).view(integer)
+        octave = real((word >> shift) - bias)
+        m = integer((word & fraction) | (bias << shift)).view(real)  # in [1, 2)
+        if m > root2:
+            octave, m = octave + one, m * half
+        s = (m - one) / (m + one)  # log m = 2 artanh s
+        value = zero
+        for coefficient in artanh:
+            value = (value + coefficient) * (s * s)
+        return octave * ln2_high + (octave * ln2_low + two * (s + s * value))
+
+    return exp, log
+
+
+EXP_32, LOG_32 = series(np.float32, np.int32, 7, 5)
+EXP_64, LOG_64 = series(np.float64, np.int64, 13, 11)
+
+
+@overload(exponential, jit_options={"forceinline": True})
+def _exponential(x: Any) -> Any:
+    chosen = EXP_32 if x == numba.float32 else EXP_64
+
+    def implementation(x: Any) -> Any:
+        return chosen(x)
+
+    return implementation
+
+
+@overload(logarithm, jit_options={"forceinline": True})
+def _logarithm(x: Any) -> Any:
+    chosen = LOG_32 if x == numba.float32 else LOG_64
+
+    def implementation(x: Any) -> Any:
+        return chosen(x)
+
+    return implementation
+
+
+# --- approximate message passing ------------------------------------------------------------------
+
+
+@jit()
+def _likelihoods(  # noqa: PLR0912
+    energy: Any,
+    precision: Any,
+    gains: Any,
+    log_weights: Any,
+    num_antennas: int,
+    slope: Any,
+    bias: Any,
+    per_node: Any,
+    llr: Any,
+    kbar: Any,
+    spread: Any,
+) -> None:
+    """Tempered likelihood ratio, mean shrinkage kbar and its derivative for the rows of one device.
+
+    From |r|^2 in `energy` (Q, F), 1 / tau2 in `precision` (F,), and the nodes and log weights (J,) of
+    the gain; `per_node` is scratch (2, J, F), the rest (Q, F). With k_j = b_j / (b_j + tau2) one has
+    Delta_j = k_j / tau2, so l' = kbar / tau2 and kbar' = Var(k) / tau2 over the posterior of the
+    nodes, kept in `spread`: no difference of nearly equal numbers is taken.
+    """
+    ratio, nodes = per_node[0], per_node[1]
+    real = precision.dtype.type
+    one, antennas = real(1), real(num_antennas)
+    num_rows, num_frames = energy.shape
+    num_nodes = gains.shape[0]
+    for j in range(num_nodes):
+        gain, log_weight = gains[j], log_weights[j]
+        for f in range(num_frames):
+            snr = gain * precision[f]
+            ratio[j, f] = snr / (one + snr)
+            nodes[j, f] = log_weight - antennas * logarithm(one + snr)
+    if num_nodes == 1:
+        for q in range(num_rows):
+            for f in range(num_frames):
+                kbar[q, f] = ratio[0, f]
+                level = nodes[0, f] + ratio[0, f] * (energy[q, f] * precision[f])
+                llr[q, f] = slope * level + bias
+                spread[q, f] = real(0)
+        return
+    peak, total = np.empty_like(precision), np.empty_like(precision)
+    weights = np.empty_like(nodes)
+    for q in range(num_rows):
+        for f in range(num_frames):
+            peak[f] = nodes[0, f] + ratio[0, f] * (energy[q, f] * precision[f])
+            total[f] = kbar[q, f] = spread[q, f] = real(0)
+        for j in range(num_nodes):
+            for f in range(num_frames):
+                level = nodes[j, f] + ratio[j, f] * (energy[q, f] * precision[f])
+                weights[j, f] = level
+                peak[f] = max(peak[f], level)
+        for j in range(num_nodes):
+            for f in range(num_frames):
+                weight = exponential(weights[j, f] - peak[f])
+                weights[j, f] = weight
+                total[f] += weight
+                kbar[q, f] += weight * ratio[j, f]
+        for f in range(num_frames):
+            kbar[q, f] /= total[f]
+            llr[q, f] = slope * (peak[f] + logarithm(total[f])) + bias
+        for j in range(num_nodes):
+            for f in range(num_frames):
+                spread[q, f] += weights[j, f] * (ratio[j, f] - kbar[q, f]) ** 2
+        for f in range(num_frames):
+            spread[q, f] *= precision[f] / total[f]
+
+
+@jit()
+def _row_prior(llr: Any, log_odds: Any, present: Any, absent: Any) -> None:
+    """Set present = sigmoid(llr + log_odds) and absent = 1 - present, both to full precision."""
+    one = llr.dtype.type(1)
+    for q in range(llr.shape[0]):
+        for f in range(llr.shape[1]):
+            level = llr[q, f] + log_odds
+            small = exponential(-abs(level))
+            major, minor = one / (one + small), small / (one + small)
+            present[q, f] = major if level > 0 else minor
+            absent[q, f] = minor if level > 0 else major
+
+
+@jit()
+def _block_prior(llr: Any, log_odds: Any, present: Any, absent: Any, silent: Any) -> None:
+    """Set present to the posterior of each row of a block, absent = 1 - present, silent the rest.
+
+    `log_odds` is log((eps / Q) / (1 - eps)), the prior of one row against silence. The largest
+    term is kept out of `others`, so 1 - present keeps its precision when it is tiny.
+    """
+    real = llr.dtype.type
+    zero, one = real(0), real(1)
+    num_rows, num_frames = llr.shape
+    peak, others, winners = np.empty_like(silent), np.empty_like(silent), np.empty_like(silent)
+    for f in range(num_frames):
+        peak[f] = zero
+    for q in range(num_rows):
+        for f in range(num_frames):
+            peak[f] = max(peak[f], llr[q, f] + log_odds)
+    for f in range(num_frames):
+        weight = exponential(-peak[f])
+        winners[f] = one if peak[f] == zero else zero
+        others[f] = zero if peak[f] == zero else weight
+        silent[f] = weight
+    for q in range(num_rows):
+        for f in range(num_frames):
+            shift = llr[q, f] + log_odds - peak[f]
+            weight = exponential(shift)
+            winners[f] += one if shift == zero else zero
+            others[f] += zero if shift == zero else weight
+            present[q, f] = weight
+    for f in range(num_frames):
+        peak[f] = one / (winners[f] + others[f])
+        silent[f] *= peak[f]
+    for q in range(num_rows):
+        for f in range(num_frames):
+            weight = present[q, f]
+            rest = (winners[f] - one) + others[f] if weight == one else winners[f] - weight + others[f]
+            present[q, f] = weight * peak[f]
+            absent[q, f] = rest * peak[f]
+
+
+@jit()
+def _keep_winner(llr: Any, present: Any, absent: Any) -> None:
+    """Silence all rows of a block but the likeliest (the first of equals): weight 0, derivative 0."""
+    zero = llr.dtype.type(0)
+    for f in range(llr.shape[1]):
+        best = 0
+        for q in range(1, llr.shape[0]):
+            best = q if llr[q, f] > llr[best, f] else best
+        for q in range(llr.shape[0]):
+            if q != best:
+                present[q, f] = absent[q, f] = zero
+
+
+@jit()
+def _add_outer(rows: Any, weights: Any, pending: Any, jacobian: Any) -> None:
+    """Add sum_p weights[p] r^H r over four rows p to the upper triangle of `jacobian`.
+
+    Four at a time, because the sums and not the products are what fills the memory ports.
+    """
+    for i in range(rows.shape[2]):
+        for f in range(rows.shape[3]):
+            for p in range(4):
+                weights[1, p, f] = weights[0, p, f] * rows[0, pending[p], i, f]
+                weights[2, p, f] = weights[0, p, f] * rows[1, pending[p], i, f]
+        for j in range(i, rows.shape[2]):
+            for f in range(rows.shape[3]):
+                re, im = jacobian[0, i, j, f], jacobian[1, i, j, f]
+                for p in range(4):  # unrolled by the compiler
+                    x, y = rows[0, pending[p], j, f], rows[1, pending[p], j, f]
+                    re += weights[1, p, f] * x + weights[2, p, f] * y
+                    im += weights[1, p, f] * y - weights[2, p, f] * x
+                jacobian[0, i, j, f], jacobian[1, i, j, f] = re, im
+
+
+@jit()
+def _scale_row(estimate: Any, k: int, scale: Any) -> None:
+    for m in range(estimate.shape[2]):
+        for f in range(estimate.shape[3]):
+            estimate[0, k, m, f] *= scale[f]
+            estimate[1, k, m, f] *= scale[f]
+
+
+@jit()
+def _energies(correlation: Any, estimate: Any, first: int, energy: Any) -> None:
+    """Add the matched filter's output to the estimate of a block's rows; |r|^2 into `energy`."""
+    zero = energy.dtype.type(0)
+    for q in range(energy.shape[0]):
+        for f in range(energy.shape[1]):
+            energy[q, f] = zero
+        for m in range(estimate.shape[2]):
+            for f in range(energy.shape[1]):
+                re = estimate[0, first + q, m, f] + correlation[0, first + q, m, f]
+                im = estimate[1, first + q, m, f] + correlation[1, first + q, m, f]
+                estimate[0, first + q, m, f], estimate[1, first + q, m, f] = re, im
+                energy[q, f] += re * re + im * im
+
+
+@jit()
+def _row_terms(
+    present: Any,
+    absent: Any,
+    kbar: Any,
+    spread: Any,
+    energy: Any,
+    precision: Any,
+    slope: Any,
+    resolution: Any,
+    scale: Any,
+    outer: Any,
+    diagonal: Any,
+    radial: Any,
+) -> int:
+    """Find D = scale I + outer r^H r of one row; add to the sums of scale and of outer |r|^2.
+
+    Returns in how many frames the outer product is within the resolution of the sum so far.
+    """
+    relevant = np.int32(0)
+    for f in range(scale.shape[0]):
+        w, k = present[f], kbar[f]
+        scale[f] = w * k
+        diagonal[f] += scale[f]
+        outer[f] = w * (absent[f] * slope * k * k * precision[f] + spread[f])
+        term = outer[f] * energy[f]
+        radial[f] += term
+        relevant += np.int32(0) if term <= resolution * diagonal[f] else np.int32(1)
+    return int(relevant)
+
+
+@jit()
+def denoise(  # noqa: PLR0912
+    correlation: Real,
+    estimate: Real,
+    tau2: Real,
+    log_weights: Real,
+    gains: Real,
+    activity_prob: float,
+    prior: int,
+    llr_slope: float,
+    llr_bias: float,
+    jacobian: Real,
+) -> None:
+    r"""Replace AMP's estimate X by X' = eta(X + S^H Z) and sum the Jacobian of eta over the rows.
+
+    Row r of device n: eta = w kbar r, D = w kbar I + [w (1 - w) l' kbar + w kbar'] r^H r, where w
+    is the posterior of the row under the prior, l its log-likelihood ratio (l <- slope l + bias,
+    l' <- slope l') and kbar the mean of b / (b + tau2) over the posterior of the gain.
+
+    Args:
+        correlation: S^H Z in real form, shape (2, K, M, F).
+        estimate: X in real form, shape (2, K, M, F); overwritten with X'.
+        tau2: Effective noise power of each frame, linear, shape (F,).
+        log_weights: Log weights of the quadrature over the gain, shape (J,); 0 if it is known.
+        gains: Its nodes, shape (N, J); a device owns K / N rows.
+        activity_prob: Probability eps that a device speaks.
+        prior: ROW, BLOCK, or WINNER (the row prior, only the likeliest row of a block kept).
+        llr_slope: Factor of the log-likelihood ratio, >= 0.
+        llr_bias: Added to it, nats.
+        jacobian: Receives sum D in real form, shape (2, M, M, F); or, when its shape is
+            (2, 1, 1, F), its mean diagonal trace(sum D) / M, for the scalar Onsager term.
+    """
+    real = tau2.dtype.type
+    num_rows, num_antennas, num_frames = estimate.shape[1:]
+    num_devices, num_nodes = gains.shape
+    num_pilots = num_rows // num_devices
+    slope, bias, antennas = real(llr_slope), real(llr_bias), real(num_antennas)
+    silence = 1 - activity_prob / num_pilots if prior != BLOCK else 1 - activity_prob
+    log_odds = real(math.log(activity_prob / num_pilots / silence))
+    # A term below resolution / K of what the sum already holds: K such terms do not round it.
+    resolution = real(np.finfo(tau2.dtype).eps / num_rows)
+    full = jacobian.shape[1] == num_antennas and num_antennas > 1
+
+    precision = real(1) / tau2
+    per_node = np.empty((2, num_nodes, num_frames), tau2.dtype)
+    per_row = np.empty((6, num_pilots, num_frames), tau2.dtype)  # unpacked, it would be strided
+    energy, llr, kbar = per_row[0], per_row[1], per_row[2]
+    spread, present, absent = per_row[3], per_row[4], per_row[5]
+    diagonal, radial = np.zeros_like(tau2), np.zeros_like(tau2)
+    silent = np.empty_like(tau2)
+    weights, scales = np.zeros((3, 4, num_frames), tau2.dtype), np.empty((4, num_frames), tau2.dtype)
+    pending, num_pending = np.zeros(4, np.int64), 0
+    jacobian[:] = real(0)
+
+    for n in range(num_devices):
+        first = n * num_pilots
+        _energies(correlation, estimate, first, energy)
+        _likelihoods(
+            energy, precision, gains[n], log_weights, num_antennas, slope, bias, per_node, llr, kbar, spread
+        )
+        if prior == BLOCK:
+            _block_prior(llr, log_odds, present, absent, silent)
+        else:
+            _row_prior(llr, log_odds, present, absent)
+            if prior == WINNER:
+                _keep_winner(llr, present, absent)
+        for q in range(num_pilots):
+            relevant = _row_terms(
+                present[q],
+                absent[q],
+                kbar[q],
+                spread[q],
+                energy[q],
+                precision,
+                slope,
+                resolution,
+                scales[num_pending],
+                weights[0, num_pending],
+                diagonal,
+                radial,
+            )
+            if not full or relevant == 0:
+                _scale_row(estimate, first + q, scales[num_pending])
+                continue
+            pending[num_pending] = first + q  # scaled once its outer product has been added
+            num_pending += 1
+            if num_pending == 4:
+                _add_outer(estimate, weights, pending, jacobian)
+                for p in range(4):
+                    _scale_row(estimate, pending[p], scales[p])
+                num_pending = 0
+
+    if not full:
+        for f in range(num_frames):
+            jacobian[0, 0, 0, f] = diagonal[f] + radial[f] / antennas
+        return
+    if num_pending > 0:
+        weights[0, num_pending:] = real(0)
+        _add_outer(estimate, weights, pending, jacobian)
+        for p in range(num_pending):
+            _scale_row(estimate, pending[p], scales[p])
+    for i in range(num_antennas):
+        for f in range(num_frames):
+            jacobian[0, i, i, f] += diagonal[f]
+            jacobian[1, i, i, f] = real(0)
+        for j in range(i):
+            for f in range(num_frames):
+                jacobian[0, i, j, f] = jacobian[0, j, i, f]
+                jacobian[1, i, j, f] = -jacobian[1, j, i, f]
+
+
+@jit()
+def onsager_residual(
+    received: Real, product: Real, jacobian: Real, onsager_weight: float, residual: Real, tau2: Real
+) -> None:
+    """Replace AMP's residual Z by Z' = Y - S X' + (weight / L) Z sum D, and find its power.
+
+    Args:
+        received: Y in real form, shape (2, L, M, F).
+        product: S X' in real form, shape (2, L, M, F).
+        jacobian: sum D as `denoise` leaves it, shape (2, M, M, F) or, scalar, (2, 1, 1, F).
+        onsager_weight: Factor of the Onsager term, 1 for plain AMP.
+        residual: Z in real form, shape (2, L, M, F); overwritten with Z'.
+        tau2: Receives ||Z'||^2 / (L M), the effective noise power of each frame, shape (F,).
+    """
+    real = tau2.dtype.type
+    length, num_antennas, num_frames = residual.shape[1:]
+    weight, per_entry = real(onsager_weight / length), real(1 / (length * num_antennas))
+    size = jacobian.shape[1]
+    scaled = jacobian * weight
+    sums = np.empty((2, num_frames), tau2.dtype)
+    row = np.empty((2, num_antennas, num_frames), tau2.dtype)
+    tau2[:] = real(0)
+    for symbol in range(length):
+        row[:] = residual[:, symbol]
+        for m in range(num_antennas):
+            for f in range(num_frames):
+                sums[0, f] = received[0, symbol, m, f] - product[0, symbol, m, f]
+                sums[1, f] = received[1, symbol, m, f] - product[1, symbol, m, f]
+            for i in range(size):
+                a, j = (m, 0) if size == 1 else (i, m)
+                for f in range(num_frames):
+                    re, im = scaled[0, i, j, f], scaled[1, i, j, f]
+                    sums[0, f] += row[0, a, f] * re - row[1, a, f] * im
+                    sums[1, f] += row[0, a, f] * im + row[1, a, f] * re
+            for f in range(num_frames):
+                residual[0, symbol, m, f], residual[1, symbol, m, f] = sums[0, f], sums[1, f]
+                tau2[f] += (sums[0, f] ** 2 + sums[1, f] ** 2) * per_entry
+
+
+@jit()
+def block_posteriors(
+    rows: Real,
+    tau2: Real,
+    log_weights: Real,
+    gains: Real,
+    activity_prob: float,
+    llr_slope: float,
+    llr_bias: float,
+    posteriors: Real,
+) -> None:
+    """Posterior of each label of each device from rows in effective noise, under the block prior.
+
+    Args:
+        rows: X + S^H Z in real form, shape (2, K, M, F).
+        tau2: Effective noise power of each frame, linear, shape (F,).
+        log_weights: Log weights of the quadrature over the gain, shape (J,).
+        gains: Its nodes, shape (N, J).
+        activity_prob: Probability eps that a device speaks.
+        llr_slope: Factor of the log-likelihood ratio.
+        llr_bias: Added to it, nats.
+        posteriors: Receives the posteriors, shape (N, Q + 1, F), label 0 (silent) first.
+    """
+    real = tau2.dtype.type
+    num_rows, num_antennas, num_frames = rows.shape[1:]
+    num_devices, num_nodes = gains.shape
+    num_pilots = num_rows // num_devices
+    slope, bias = real(llr_slope), real(llr_bias)
+    log_odds = real(math.log(activity_prob / num_pilots / (1 - activity_prob)))
+    precision = real(1) / tau2
+    per_node = np.empty((2, num_nodes, num_frames), tau2.dtype)
+    per_row = np.empty((5, num_pilots, num_frames), tau2.dtype)
+    energy, llr, kbar = per_row[0], per_row[1], per_row[2]
+    spread, absent = per_row[3], per_row[4]
+    for n in range(num_devices):
+        energy[:] = real(0)
+        for q in range(num_pilots):
+            for m in range(num_antennas):
+                for f in range(num_frames):
+                    re, im = rows[0, n * num_pilots + q, m, f], rows[1, n * num_pilots + q, m, f]
+                    energy[q, f] += re * re + im * im
+        _likelihoods(
+            energy, precision, gains[n], log_weights, num_antennas, slope, bias, per_node, llr, kbar, spread
+        )
+        _block_prior(llr, log_odds, posteriors[n][1:], absent, posteriors[n][0])
+
+
+# --- covariance coordinate descent ----------------------------------------------------------------
+# One frame at a time: most visits change nothing and cost one product with the inverse covariance
+# P, which stays in the first-level cache; frames side by side would skip only what all of them
+# skip. Always float64, as P carries the rounding of all its rank-one changes. Symbols are padded
+# with zeros to whole vectors, and the padding of P stays zero.
+
+PAD = 8  # symbols per vector, float64
+
+
+def padded_pilots(pilots: Complex) -> NDArray[np.float64]:
+    """Pilots (L, K) as reals (2, K, padded L): one contiguous sequence per coordinate."""
+    length, num_rows = pilots.shape
+    padded = np.zeros((2, num_rows, -(-length // PAD) * PAD))
+    padded[0, :, :length], padded[1, :, :length] = pilots.real.T, pilots.imag.T
+    return padded
+
+
+@jit()
+def _load_frame(frame: Any, noise_power: float, received: Any, inverse: Any) -> None:
+    """Split a frame (L, M) into reals (2, M, padded L); start from P = I / noise_power."""
+    inverse[:] = 0.0
+    received[:] = 0.0
+    for symbol in range(frame.shape[0]):
+        inverse[0, symbol, symbol] = 1.0 / noise_power
+        for m in range(frame.shape[1]):
+            received[0, m, symbol] = frame[symbol, m].real
+            received[1, m, symbol] = frame[symbol, m].imag
+
+
+@jit()
+def _project(inverse: Any, pilots: Any, i: Any, received: Any, u: Any) -> tuple[float, float]:
+    """Find u = P s_i, a = s_i^H u and b = ||Y^H u||^2 / M; four rows of P at a time, as P = P^H."""
+    padded = u.shape[1]
+    u[:] = 0.0
+    for row in range(0, padded, 4):
+        for j in range(padded):
+            re, im = u[0, j], u[1, j]
+            for k in range(row, row + 4):  # unrolled by the compiler
+                re += inverse[0, k, j] * pilots[0, i, k] + inverse[1, k, j] * pilots[1, i, k]
+                im += inverse[0, k, j] * pilots[1, i, k] - inverse[1, k, j] * pilots[0, i, k]
+            u[0, j], u[1, j] = re, im
+    a, b = 0.0, 0.0
+    for j in range(padded):
+        a += pilots[0, i, j] * u[0, j] + pilots[1, i, j] * u[1, j]
+    for m in range(received.shape[1]):
+        re, im = 0.0, 0.0
+        for j in range(padded):
+            re += received[0, m, j] * u[0, j] + received[1, m, j] * u[1, j]
+            im += received[0, m, j] * u[1, j] - received[1, m, j] * u[0, j]
+        b += re * re + im * im
+    return a, b / received.shape[1]
+
+
+@jit()
+def _change(inverse: Any, u: Any, factor: float) -> None:
+    """P <- P - factor u u^H."""
+    padded = u.shape[1]
+    for row in range(padded):
+        re, im = factor * u[0, row], factor * u[1, row]
+        if re == 0.0 and im == 0.0:
+            continue
+        for j in range(padded):
+            inverse[0, row, j] -= re * u[0, j] + im * u[1, j]
+            inverse[1, row, j] -= im * u[0, j] - re * u[1, j]
+
+
+@jit()
+def coordinate_descent(
+    received: Complex,
+    pilots: NDArray[np.float64],
+    noise_power: float,
+    order: NDArray[np.int64],
+    gammas: NDArray[np.float64],
+) -> None:
+    """Minimise log det Sigma + tr(Sigma^-1 Y Y^H) / M over gamma >= 0, one coordinate at a time.
+
+    Sigma = S diag(gamma) S^H + noise_power I, from gamma = 0. Coordinate i moves by d =
+    max((b - a) / a^2, -gamma_i), the exact minimum along it.
+
+    Args:
+        received: Frames Y, shape (F, L, M).
+        pilots: `padded_pilots(S)`, shape (2, K, padded L).
+        noise_power: Variance per complex entry, linear.
+        order: Coordinates in the order of their visits, shape (sweeps, K), the same in all frames.
+        gammas: Receives gamma, linear, shape (F, K).
+    """
+    padded, num_antennas = pilots.shape[2], received.shape[2]
+    inverse, signal = np.empty((2, padded, padded)), np.empty((2, num_antennas, padded))
+    u = np.empty((2, padded))
+    gammas[:] = 0.0
+    for f in range(received.shape[0]):
+        _load_frame(received[f], noise_power, signal, inverse)
+        for i in order.flat:
+            a, b = _project(inverse, pilots, i, signal, u)
+            d = max((b - a) / (a * a), -gammas[f, i])
+            if d != 0.0:
+                gammas[f, i] += d
+                _change(inverse, u, d / (1.0 + d * a))
+
+
+@jit()
+def block_coordinate_descent(
+    received: Complex,
+    pilots: NDArray[np.float64],
+    noise_power: float,
+    order: NDArray[np.int64],
+    gammas: NDArray[np.float64],
+) -> None:
+    """`coordinate_descent` with at most one gamma > 0 in the block of each device.
+
+    A visit to device n removes its gamma, then sets the one whose exact minimum lowers the cost
+    most, log(1 + d a) - d b / (1 + d a), or none.
+
+    Args:
+        received: Frames Y, shape (F, L, M).
+        pilots: `padded_pilots(S)`, shape (2, K, padded L).
+        noise_power: Variance per complex entry, linear.
+        order: Devices in the order of their visits, shape (sweeps, N).
+        gammas: Receives gamma, linear, shape (F, K); device n owns K / N coordinates.
+    """
+    padded, num_antennas = pilots.shape[2], received.shape[2]
+    num_pilots = pilots.shape[1] // order.shape[1]
+    inverse, signal = np.empty((2, padded, padded)), np.empty((2, num_antennas, padded))
+    u, kept = np.empty((2, padded)), np.empty((2, padded))
+    gammas[:] = 0.0
+    for f in range(received.shape[0]):
+        _load_frame(received[f], noise_power, signal, inverse)
+        for n in order.flat:
+            for i in range(n * num_pilots, (n + 1) * num_pilots):
+                if gammas[f, i] > 0.0:
+                    a, b = _project(inverse, pilots, i, signal, u)
+                    _change(inverse, u, -gammas[f, i] / (1.0 - gammas[f, i] * a))
+                    gammas[f, i] = 0.0
+            best, lowest, step, factor = 0, 0.0, 0.0, 0.0
+            for i in range(n * num_pilots, (n + 1) * num_pilots):
+                a, b = _project(inverse, pilots, i, signal, u)
+                if b > a:
+                    d = (b - a) / (a * a)
+                    cost = math.log(b / a) - (b - a) / a  # as 1 + d a = b / a
+                    if cost < lowest:
+                        best, lowest, step, factor = i, cost, d, d * a / b
+                        kept[:] = u
+            if lowest < 0.0:
+                gammas[f, best] = step
+                _change(inverse, kept, factor)

@@ -1,0 +1,123 @@
+"""How wrong a detection is, as counts; and the trial that studies are made of."""
+
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+
+from wirelesslab import check
+from wirelesslab.mmtc.detection import Detection, Detector
+from wirelesslab.mmtc.detectors.genie import Genie
+from wirelesslab.mmtc.scenario import Scenario
+from wirelesslab.mmtc.uplink import Truth, simulate
+from wirelesslab.stats import Count, Timing
+
+
+def symbol_errors(detection: Detection, truth: Truth) -> Count:
+    """Count wrong labels among all labels of all devices, silent ones included."""
+    return error_counts(detection, truth)["ser"]
+
+
+def error_counts(detection: Detection, truth: Truth) -> dict[str, Count]:
+    """Count every kind of error, clustered by frame.
+
+    Returns:
+        ``ser``, wrong labels among all devices; ``missed``, speakers taken for silent, and
+        ``wrong_symbol``, speakers with another label, both among speakers; ``false_alarm``, silent
+        devices that were given a label, among the silent; ``frame_collapse``, frames with at least
+        half as many wrong labels as speakers, and at least two (our choice), among frames.
+
+    Raises:
+        ValueError: Detection and truth are not of the same frames and devices.
+    """
+    labels, symbols = detection.labels, truth.symbols
+    check.array(labels, symbols.shape, "frames, N", name="detection", because="the truth sets frames and N")
+    spoke, heard, wrong = symbols > 0, labels > 0, labels != symbols
+    speakers, errors = spoke.sum(1), wrong.sum(1)
+    return {
+        "ser": Count.per_frame(errors, symbols.shape[1]),
+        "missed": Count.per_frame((spoke & ~heard).sum(1), speakers),
+        "false_alarm": Count.per_frame((~spoke & heard).sum(1), (~spoke).sum(1)),
+        "wrong_symbol": Count.per_frame((spoke & heard & wrong).sum(1), speakers),
+        "frame_collapse": Count.per_frame((errors >= np.maximum(2, speakers / 2)).astype(int), 1),
+    }
+
+
+class Limit(Protocol):
+    """A class of detectors that are built from the truth: what nobody can beat."""
+
+    name: str
+
+    def __call__(self, truth: Truth, /) -> Detector:
+        """Return the detector that knows `truth`."""
+        ...
+
+
+@dataclass(frozen=True)
+class SymbolErrorTrial:
+    """One batch: a cell, frames in it, and what each detector makes of the same frames.
+
+    Attributes:
+        detectors: Detectors with different names.
+        limits: Classes of detectors that are built from the truth.
+        frames_per_batch: Frames per cell drawn.
+    """
+
+    detectors: tuple[Detector, ...]
+    limits: tuple[Any, ...] = (Genie,)
+    frames_per_batch: int = 50
+
+    def __post_init__(self) -> None:
+        check.positive_integer(frames_per_batch=self.frames_per_batch)
+        for detector in self.detectors:
+            if not hasattr(detector, "detect") or not hasattr(detector, "name"):
+                msg = f"detectors: got {detector!r}, expected detectors, such as AMP()"
+                raise TypeError(msg)
+        names = [part.name for part in (*self.detectors, *self.limits)]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            msg = f"detectors: got {twice[0]!r} twice; each curve needs a name of its own"
+            raise ValueError(msg)
+
+    @property
+    def parts(self) -> Mapping[str, Any]:
+        """Names of the curves and what draws them."""
+        return {part.name: part for part in (*self.detectors, *self.limits)}
+
+    def only(self, names: Collection[str]) -> "SymbolErrorTrial":
+        """Return the trial of the named detectors and limits; they meet the same air."""
+        return replace(
+            self,
+            detectors=tuple(d for d in self.detectors if d.name in names),
+            limits=tuple(limit for limit in self.limits if limit.name in names),
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """Return what every curve of the trial depends on."""
+        return {"class": "SymbolErrorTrial", "frames_per_batch": self.frames_per_batch}
+
+    def __call__(self, scenario: Scenario, rng: np.random.Generator) -> dict[str, dict[str, Count | Timing]]:
+        """Return the counts of each detector and limit on one batch of frames."""
+        observation, truth = simulate(scenario, rng, num_frames=self.frames_per_batch)
+        outcome: dict[str, dict[str, Count | Timing]] = {}
+        for detector in (*self.detectors, *(limit(truth) for limit in self.limits)):
+            start = time.perf_counter()
+            detection = detector.detect(observation)
+            elapsed = Timing(time.perf_counter() - start, self.frames_per_batch)
+            outcome[detector.name] = {**error_counts(detection, truth), "seconds_per_frame": elapsed}
+        return outcome
+
+
+def symbol_error_trial(
+    *detectors: Detector, limits: tuple[Any, ...] = (Genie,), frames_per_batch: int = 50
+) -> SymbolErrorTrial:
+    """Return the trial that counts symbol errors of `detectors`, and of `limits` built from the truth.
+
+    Args:
+        detectors: What to compare, all on the same air.
+        limits: Classes such as `Genie`, built from the truth inside the trial.
+        frames_per_batch: Frames in each cell (pilot draw); a batch is one cell.
+    """
+    return SymbolErrorTrial(detectors, limits, frames_per_batch)

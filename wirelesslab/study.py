@@ -1,0 +1,551 @@
+"""A study: one trial, repeated over a grid until every rate is known well enough.
+
+A *trial* is one batch of work at one grid point. It returns, per detector (or whatever is being
+compared), the counts of each metric. Batches are the tasks of an executor, the unit of the journal
+and the key of the randomness: batch 3 of every grid point and detector meets the same air.
+
+The result of a grid point and detector is the shortest prefix of batches that satisfies `Stop`.
+Batches may be computed in any order, by anybody, and some in vain: the result is the same.
+"""
+
+import itertools
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from contextlib import ExitStack
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import numpy as np
+import xarray as xr
+
+from wirelesslab import check
+from wirelesslab.executors import InProcess, concurrency, local_executor
+from wirelesslab.journal import Journal, JournalError, difference, read
+from wirelesslab.results import describe, provenance, tabulate
+from wirelesslab.rng import canonical, stream
+from wirelesslab.stats import Count, Timing
+from wirelesslab.threads import one_thread
+
+Metrics = Mapping[str, Count | Timing]
+JOURNAL = "journal.jsonl"
+
+
+class Trial(Protocol):
+    """One batch of work at one grid point; picklable, so that a worker process can run it.
+
+    Its first metric is the primary one. A trial may also offer what `SymbolErrorTrial` offers:
+    ``parts``, a mapping of the names it will return to their configurations, ``only(names)``, a
+    trial of those parts alone that meets the same air, and ``describe()``, what else its result
+    depends on. A study then drops the parts that are known well enough, and a journal can take up
+    further parts.
+    """
+
+    def __call__(self, config: Any, rng: np.random.Generator, /) -> Mapping[str, Metrics]:
+        """Return counts per part and metric."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stop:
+    """When a rate is known well enough: all targets that are given hold, or the batches are used up.
+
+    Attributes:
+        errors: Errors to see at least.
+        relative_width: Half width of the 95 % clustered interval over the rate, at most.
+        max_batches: Batches at most, per grid point.
+        min_batches: Batches at least; fewer draws than this tell nothing about their scatter.
+        metric: The metric that must be known; the trial's first one when None.
+    """
+
+    errors: int | None = 100
+    relative_width: float | None = None
+    max_batches: int = 40
+    min_batches: int = 1
+    metric: str | None = None
+
+    def __post_init__(self) -> None:
+        check.positive_integer(max_batches=self.max_batches, min_batches=self.min_batches)
+        if self.errors is not None:
+            check.positive_integer(errors=self.errors)
+        if self.relative_width is not None:
+            check.positive(relative_width=self.relative_width)
+        if self.min_batches > self.max_batches:
+            msg = f"min_batches: got {self.min_batches}, expected at most max_batches={self.max_batches}"
+            raise ValueError(msg)
+
+    def satisfied(self, count: Count, batches: int) -> bool:
+        """Say whether `count`, the sum of `batches` batches, is enough."""
+        if batches >= self.max_batches:
+            return True
+        if batches < self.min_batches or (self.errors is None and self.relative_width is None):
+            return False
+        if self.errors is not None and count.errors < self.errors:
+            return False
+        return self.relative_width is None or count.relative_width() <= self.relative_width
+
+    def remaining(self, count: Count, batches: int) -> int:
+        """Estimate how many more batches are needed, from the errors so far."""
+        if not batches:
+            return self.max_batches
+        needed = [float(self.min_batches)]
+        if self.errors is not None:
+            needed.append(batches * self.errors / count.errors if count.errors else math.inf)
+        if self.relative_width is not None:
+            needed.append(batches * (count.relative_width() / self.relative_width) ** 2)
+        if self.errors is None and self.relative_width is None:
+            needed.append(math.inf)
+        return max(1, math.ceil(min(max(needed), self.max_batches)) - batches)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A grid point that could not be computed, and why."""
+
+    point: Mapping[str, Any]
+    batch: int
+    error: str
+
+
+class StudyFailedError(RuntimeError):
+    """A grid point failed and the study was told to stop at the first failure, or a worker died."""
+
+
+@dataclass
+class Part:
+    """What is known of one part (a detector) at one grid point: a growing prefix of batches."""
+
+    batches: int = 0
+    metrics: dict[str, Count | Timing] = field(default_factory=dict)
+    done: bool = False
+
+    def primary(self, stop: Stop) -> Count:
+        """Return the count that `stop` looks at."""
+        name = stop.metric or next(iter(self.metrics), "")
+        if self.metrics and name not in self.metrics:
+            msg = f"metric: got {name!r}, expected one of {', '.join(self.metrics)}{check.nearest(name, self.metrics)}"
+            raise ValueError(msg)
+        count = self.metrics.get(name, Count())
+        if not isinstance(count, Count):
+            msg = f"metric: {name!r} is a timing, expected a count"
+            raise TypeError(msg)
+        return count
+
+
+class Point:
+    """The state of one grid point: its records, and the prefix of each part."""
+
+    def __init__(self, values: dict[str, Any], config: Any, names: Sequence[str] | None, stop: Stop) -> None:
+        self.values, self.config, self.stop = values, config, stop
+        self.parts: dict[str, Part] | None = None if names is None else {name: Part() for name in names}
+        self.records: dict[int, dict[str, Metrics]] = {}
+        self.in_flight: dict[int, frozenset[str]] = {}
+        self.failure: Failure | None = None
+
+    def add(self, batch: int, metrics: Mapping[str, Metrics]) -> None:
+        """Take in one batch and advance each part's prefix as far as the records reach."""
+        self.records.setdefault(batch, {}).update(metrics)
+        if self.parts is None:
+            self.parts = {name: Part() for name in metrics}
+        for name, part in self.parts.items():
+            while not part.done and name in self.records.get(part.batches, {}):
+                for metric, value in self.records[part.batches][name].items():
+                    before = part.metrics.get(metric)
+                    part.metrics[metric] = value if before is None else before + value  # type: ignore[operator]
+                part.batches += 1
+                part.done = self.stop.satisfied(part.primary(self.stop), part.batches)
+
+    @property
+    def done(self) -> bool:
+        """Nothing more is needed, or nothing more can be had."""
+        if self.failure is not None:
+            return True
+        return self.parts is not None and all(part.done for part in self.parts.values())
+
+    def next_task(self) -> tuple[int, frozenset[str]] | None:
+        """Return the first batch that an unfinished part still lacks, and the parts that lack it."""
+        if self.done:
+            return None
+        if self.parts is None:  # names unknown before the first batch
+            batch = next(b for b in itertools.count() if b not in self.in_flight)
+            return (batch, frozenset()) if batch < self.stop.max_batches else None
+        unfinished = {name: part.batches for name, part in self.parts.items() if not part.done}
+        for batch in range(min(unfinished.values()), self.stop.max_batches):
+            have = self.records.get(batch, {}).keys() | self.in_flight.get(batch, frozenset())
+            missing = frozenset(name for name, first in unfinished.items() if first <= batch and name not in have)
+            if missing and batch not in self.in_flight:
+                return batch, missing
+        return None
+
+    def remaining_seconds(self, fallback: float) -> float:
+        """Estimate the work left, in seconds of one worker."""
+        if self.done:
+            return 0.0
+        if self.parts is None:
+            return fallback * self.stop.max_batches
+        seconds = 0.0
+        for part in self.parts.values():
+            if not part.done:
+                spent = [m.seconds for m in part.metrics.values() if isinstance(m, Timing)]
+                each = spent[0] / part.batches if spent and part.batches else fallback / len(self.parts)
+                seconds += each * self.stop.remaining(part.primary(self.stop), part.batches)
+        return seconds
+
+
+@dataclass(frozen=True)
+class Status:
+    """Where a running study stands: what a progress display shows.
+
+    Attributes:
+        batches: Batches computed in this run.
+        resumed: Batches that the journal already held.
+        curves_done: Pairs of grid point and part that are known well enough.
+        curves: All such pairs (an estimate before the first batch of an undeclared trial).
+        errors: Errors seen so far, over all points and parts.
+        seconds: Since the run began.
+        seconds_left: Estimate; None before the first batch.
+        failures: Grid points that failed.
+        latest: The point that was last worked on.
+    """
+
+    batches: int
+    resumed: int
+    curves_done: int
+    curves: int
+    errors: int
+    seconds: float
+    seconds_left: float | None
+    failures: tuple[Failure, ...]
+    latest: Mapping[str, Any]
+
+
+def run_batch(
+    trial: Trial, config: Any, seed: int, batch: int, names: frozenset[str]
+) -> tuple[dict[str, dict[str, Any]], float]:
+    """Run one batch on one thread; what a worker process does. Returns metrics as JSON, and seconds."""
+    if names:
+        trial = cast(Any, trial).only(names)
+    start = time.perf_counter()
+    with one_thread():
+        outcome = trial(config, stream(seed, "batch", batch))
+    return {part: _to_json(metrics) for part, metrics in outcome.items()}, time.perf_counter() - start
+
+
+def _to_json(metrics: Metrics) -> dict[str, Any]:
+    return {
+        name: {"seconds": m.seconds, "frames": m.frames} if isinstance(m, Timing) else m.to_json()
+        for name, m in metrics.items()
+    }
+
+
+def _from_json(metrics: Mapping[str, Any]) -> Metrics:
+    return {name: Timing(**m) if isinstance(m, dict) else Count.from_json(m) for name, m in metrics.items()}
+
+
+class Study:
+    """One trial over a grid, until `Stop`.
+
+    Args:
+        trial: One batch of work at one grid point, picklable.
+        base: A frozen dataclass: the configuration of every point but for what is swept.
+        over: Fields of `base` and the values they take; the grid is their product.
+        stop: When a rate is known well enough.
+        seed: The seed under which all randomness is keyed by batch.
+
+    Raises:
+        TypeError: `base` is no dataclass, or a value is of the wrong kind.
+        ValueError: A name in `over` is no field of `base`, a list is empty or holds a value twice,
+            or a grid point's configuration refuses its values.
+
+    Examples:
+        >>> from wirelesslab.mmtc import Scenario, symbol_error_trial
+        >>> from wirelesslab.mmtc.detectors import AMP
+        >>> study = Study(symbol_error_trial(AMP(), frames_per_batch=10), Scenario(num_devices=40),
+        ...               over={"snr_db": [-6, 6]}, stop=Stop(max_batches=2))
+        >>> result = study.run(workers=1)
+        >>> dict(result.sizes)
+        {'detector': 2, 'snr_db': 2}
+    """
+
+    def __init__(
+        self, trial: Trial, base: Any, over: Mapping[str, Sequence[Any]], stop: Stop | None = None, seed: int = 0
+    ) -> None:
+        if not is_dataclass(base) or isinstance(base, type):
+            msg = f"base: got {base!r}, expected an instance of a dataclass, such as Scenario()"
+            raise TypeError(msg)
+        names = [f.name for f in fields(base)]
+        unknown = [name for name in over if name not in names]
+        if unknown:
+            hint = check.nearest(unknown[0], names)
+            msg = f"over: got {unknown}, expected fields of {type(base).__name__}: {names}{hint}"
+            raise ValueError(msg)
+        stream(seed)
+        self.trial, self.base, self.seed, self.stop = trial, base, seed, stop or Stop()
+        self.over = {name: _values(name, values) for name, values in over.items()}
+        self._grid = [dict(zip(self.over, values, strict=True)) for values in itertools.product(*self.over.values())]
+        # Every point's configuration is built now: nonsense is refused before anything is computed.
+        self._configs = [replace(base, **values) for values in self._grid]
+        self.identity = {
+            "trial": _describe_trial(trial),
+            "base": {k: v for k, v in describe(base).items() if k not in self.over},
+            "over": list(self.over),
+            "seed": seed,
+        }
+        self.plan = {
+            "parts": {name: describe(part) for name, part in getattr(trial, "parts", {}).items()},
+            "grid": {name: [describe(v) for v in values] for name, values in self.over.items()},
+            "stop": describe(self.stop),
+        }
+
+    def run(
+        self,
+        journal: str | Path | None = None,
+        *,
+        executor: Executor | None = None,
+        workers: int | None = None,
+        watch: Callable[[Status], None] | None = None,
+        fail_fast: bool = False,
+    ) -> xr.Dataset:
+        """Compute what is missing and return the labelled result.
+
+        Args:
+            journal: A folder; its ``journal.jsonl`` keeps every batch, and a rerun computes only
+                what is missing. None keeps nothing.
+            executor: Any `concurrent.futures.Executor`, such as a Dask client's; None makes a pool
+                of `workers` spawned processes, which ends with the run.
+            workers: Processes of that pool, each with one thread; 1 works in this process; None
+                takes one per core.
+            watch: Called with a `Status` after every batch.
+            fail_fast: Stop at the first grid point that fails, instead of reporting it in
+                ``result.attrs["failures"]`` and going on.
+
+        Returns:
+            Dims ``detector`` and the grid; see `wirelesslab.results.tabulate`.
+
+        Raises:
+            JournalError: The journal is damaged, foreign, or in use.
+            StudyFailedError: A worker process died, or a point failed under `fail_fast`.
+        """
+        names = list(self.plan["parts"]) or None
+        points = [Point(v, c, names, self.stop) for v, c in zip(self._grid, self._configs, strict=True)]
+        with ExitStack() as stack:
+            book: Journal | None = None
+            if journal is not None:
+                book = stack.enter_context(Journal(Path(journal) / JOURNAL, {"study": self.identity}))
+                _replay(book.records, points, self.plan["parts"])
+                book.append({"run": self.plan, **provenance()})
+            if not all(point.done for point in points):
+                own = executor is None
+                pool = local_executor(self.trial, workers) if executor is None else executor
+                try:
+                    _Runner(self, points, pool, book, watch, fail_fast).run()
+                except BaseException:
+                    if own:  # do not wait for batches that nobody will read
+                        pool.shutdown(wait=False, cancel_futures=True)
+                    raise
+                if own:
+                    pool.shutdown(cancel_futures=True)
+        return self.tabulate(points)
+
+    def tabulate(self, points: Sequence[Point]) -> xr.Dataset:
+        """Return the points' prefixes as a labelled Dataset."""
+        parts = list(dict.fromkeys(name for point in points for name in point.parts or ()))
+        failures = [
+            {"point": {k: describe(v) for k, v in p.values.items()}, "batch": p.failure.batch, "error": p.failure.error}
+            for p in points
+            if p.failure is not None
+        ]
+        rows = [
+            {name: (part.batches, part.done, part.metrics) for name, part in (point.parts or {}).items()}
+            for point in points
+        ]
+        attrs = {
+            "config": json.dumps({**self.identity, **self.plan}),
+            "seed": self.seed,
+            "failures": json.dumps(failures),
+            **provenance(),
+        }
+        return tabulate(rows, self.over, parts, attrs)
+
+
+class _Runner:
+    """Keeps an executor busy until every point is done."""
+
+    def __init__(
+        self,
+        study: Study,
+        points: list[Point],
+        executor: Executor,
+        book: Journal | None,
+        watch: Callable[[Status], None] | None,
+        fail_fast: bool,
+    ) -> None:
+        self.study, self.points, self.executor = study, points, executor
+        self.book, self.watch, self.fail_fast = book, watch, fail_fast
+        self.start, self.batches, self.busy_seconds = time.perf_counter(), 0, 0.0
+        self.resumed = sum(len(point.records) for point in points)
+        self.workers = concurrency(executor)
+        # Enough queued work to hide the round trip; not so much that many batches are computed in vain.
+        self.window = 1 if isinstance(executor, InProcess) else 2 * self.workers
+        self.pending: dict[Future[Any], tuple[Point, int]] = {}
+
+    def run(self) -> None:
+        try:
+            self._fill()
+            while self.pending:
+                finished, _ = wait(self.pending, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    self._collect(future)
+                self._fill()
+        except BaseException:
+            for future in self.pending:
+                future.cancel()
+            raise
+
+    def _fill(self) -> None:
+        """Submit tasks, the points with the least in flight first, until the window is full."""
+        while len(self.pending) < self.window:
+            for point in sorted(self.points, key=lambda p: len(p.in_flight)):
+                task = point.next_task()
+                if task is not None:
+                    break
+            else:
+                return
+            batch, names = task
+            point.in_flight[batch] = names
+            study = self.study
+            offered = names if hasattr(study.trial, "only") else frozenset()
+            future = self.executor.submit(run_batch, study.trial, point.config, study.seed, batch, offered)
+            self.pending[future] = (point, batch)
+
+    def _collect(self, future: Future[Any]) -> None:
+        point, batch = self.pending.pop(future)
+        point.in_flight.pop(batch)
+        try:
+            outcome, seconds = future.result()
+        except (BrokenExecutor, KeyboardInterrupt) as error:
+            if isinstance(error, KeyboardInterrupt):
+                raise
+            msg = (
+                f"a worker process died at {_say(point.values)}, batch {batch} (out of memory?); "
+                "what was computed is in the journal: run again to go on, with fewer workers or smaller batches"
+            )
+            raise StudyFailedError(msg) from error
+        except Exception as error:
+            self._fail(point, batch, error)
+            return
+        self.batches += 1
+        self.busy_seconds += seconds
+        if self.book is not None:
+            values = {name: describe(value) for name, value in point.values.items()}
+            self.book.append({"point": values, "batch": batch, "seconds": round(seconds, 6), "counts": outcome})
+        point.add(batch, {name: _from_json(metrics) for name, metrics in outcome.items()})
+        if self.watch is not None:
+            self.watch(self.status(point))
+
+    def _fail(self, point: Point, batch: int, error: Exception) -> None:
+        message = f"{type(error).__name__}: {error}"
+        if self.fail_fast:
+            msg = f"grid point {_say(point.values)}, batch {batch} failed: {message}"
+            raise StudyFailedError(msg) from error
+        if point.failure is None:
+            point.failure = Failure(point.values, batch, message)
+            if self.watch is not None:
+                self.watch(self.status(point))
+
+    def status(self, latest: Point) -> Status:
+        each = self.busy_seconds / self.batches if self.batches else 0.0
+        left = sum(point.remaining_seconds(each) for point in self.points) / self.workers
+        known = [part for point in self.points for part in (point.parts or {}).values()]
+        return Status(
+            batches=self.batches,
+            resumed=self.resumed,
+            curves_done=sum(part.done for part in known),
+            curves=max(len(known), len(self.points)),
+            errors=sum(part.primary(self.study.stop).errors for part in known),
+            seconds=time.perf_counter() - self.start,
+            seconds_left=left if self.batches else None,
+            failures=tuple(p.failure for p in self.points if p.failure is not None),
+            latest=latest.values,
+        )
+
+
+def progress_of(folder: str | Path) -> str:
+    """Return how far the unfinished study in `folder` has come, from its journal alone."""
+    header, records, _ = read(Path(folder) / JOURNAL)
+    plans = [record["run"] for record in records if "run" in record]
+    if header is None or not plans:
+        return f"{folder}: a study began and has no batch yet"
+    plan = plans[-1]
+    stop = Stop(**{k: v for k, v in plan["stop"].items() if k != "class"})
+    over = plan["grid"]
+    grid = [dict(zip(over, values, strict=True)) for values in itertools.product(*over.values())]
+    points = [Point(values, None, list(plan["parts"]) or None, stop) for values in grid]
+    _replay(records, points, plan["parts"])
+    lines = []
+    for point in points:
+        known = [
+            f"{name} {part.primary(stop).errors}/{part.primary(stop).attempts}{'' if part.done else ' …'}"
+            for name, part in (point.parts or {}).items()
+        ]
+        lines.append(f"{_say(point.values)}: {', '.join(known) or 'nothing yet'}")
+    done = sum(part.done for point in points for part in (point.parts or {}).values())
+    total = sum(len(point.parts or {}) for point in points)
+    lines.append(f"{done} of {total} known well enough (errors/attempts; … goes on); the same command goes on from here")
+    return "\n".join(lines)
+
+
+def _replay(records: Sequence[Mapping[str, Any]], points: Sequence[Point], parts: Mapping[str, Any]) -> None:
+    """Feed a journal's records to the points; refuse a part that changed under the same name."""
+    by_key = {_key({k: describe(v) for k, v in point.values.items()}): point for point in points}
+    for record in records:
+        if "run" in record:
+            earlier = record["run"]["parts"]
+            shared = {name: part for name, part in parts.items() if name in earlier}
+            changed = list(difference(json.loads(json.dumps(shared)), {name: earlier[name] for name in shared}))
+            if changed:
+                msg = (
+                    "journal: a detector changed its configuration under the same name; choose another folder.\n  "
+                    + "\n  ".join(changed)
+                )
+                raise JournalError(msg)
+        elif (point := by_key.get(_key(record["point"]))) is not None:
+            wanted = {n: _from_json(m) for n, m in record["counts"].items() if not parts or n in parts}
+            point.add(record["batch"], wanted)
+
+
+def _key(values: Mapping[str, Any]) -> bytes:
+    """Name a grid point by its values; 0 and 0.0 are one value."""
+    parts: Iterator[tuple[str, str | float]] = (
+        (name, value if isinstance(value, int | float | str) else json.dumps(value, sort_keys=True))
+        for name, value in sorted(values.items())
+    )
+    return canonical(tuple(itertools.chain.from_iterable(parts)))
+
+
+def _values(name: str, values: Sequence[Any]) -> tuple[Any, ...]:
+    if isinstance(values, str) or not hasattr(values, "__iter__"):
+        msg = f"over: {name} got {values!r}, expected a list of values, such as [{values!r}]"
+        raise TypeError(msg)
+    result = tuple(v.item() if isinstance(v, np.generic) else v for v in values)
+    if not result:
+        msg = f"over: {name} got no value, expected at least one"
+        raise ValueError(msg)
+    twice = [v for i, v in enumerate(result) if v in result[:i]]
+    if twice:
+        msg = f"over: {name} got {twice[0]!r} twice; name each value once"
+        raise ValueError(msg)
+    return result
+
+
+def _describe_trial(trial: Trial) -> Any:
+    if hasattr(trial, "describe"):
+        return trial.describe()
+    return {"function": f"{trial.__module__}.{getattr(trial, '__qualname__', type(trial).__qualname__)}"}
+
+
+def _say(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in values.items()) or "(the only point)"
