@@ -46,7 +46,7 @@ class Config:
     num_devices: int = 100
     bits_per_device: int = 1
     snr_db: float = 4.0
-    frames_per_batch: int = 50
+    frames_per_batch: int = 64
     target_errors: int = 200
     max_batches: int = 20
 
@@ -60,9 +60,7 @@ QUICK: Mapping[str, Any] = {
 def main(config: Config, session: Session | None = None) -> "xr.Dataset":
     """Run the study over pilot length, activity and antennas; label pilot lengths as L/N."""
     session = session or Session()
-    base = Scenario(
-        num_devices=config.num_devices, bits_per_device=config.bits_per_device, snr_db=config.snr_db
-    )
+    base = Scenario(num_devices=config.num_devices, bits_per_device=config.bits_per_device, snr_db=config.snr_db)
     lengths = [max(1, round(ratio * config.num_devices)) for ratio in config.pilots_per_device]
     over = {
         "num_antennas": config.num_antennas,
@@ -72,7 +70,10 @@ def main(config: Config, session: Session | None = None) -> "xr.Dataset":
     trial = symbol_error_trial(*named(config.detectors), frames_per_batch=config.frames_per_batch)
     stop = Stop(errors=config.target_errors, max_batches=config.max_batches, min_batches=3)
     result = session.study(trial, base, over, stop)
-    result["pilot_length"].attrs = {"long_name": f"pilot length L ({config.num_devices} devices)", "units": "symbols"}
+    result["pilot_length"].attrs = {
+        "long_name": f"pilot length L ({config.num_devices} devices)",
+        "units": "symbols",
+    }
     result["activity_prob"].attrs = {"long_name": "active share ε"}
     result["num_antennas"].attrs = {"long_name": "antennas M ="}
     return result

@@ -62,12 +62,17 @@ class Config:
     gain_knowledge: GainKnowledge = "known"
     fading: str = "rayleigh"
     activity_law: str = "independent"
-    frames_per_batch: int = 50
+    frames_per_batch: int = 64
     target_errors: int = 200
     max_batches: int = 40
 
 
-QUICK: Mapping[str, Any] = {"snr_db": (-4.0, 0.0, 4.0), "num_devices": (80,), "target_errors": 30, "max_batches": 4}
+QUICK: Mapping[str, Any] = {
+    "snr_db": (-4.0, 0.0, 4.0),
+    "num_devices": (80,),
+    "target_errors": 30,
+    "max_batches": 4,
+}
 
 
 def scenario(config: Config) -> Scenario:

@@ -11,7 +11,20 @@ __version__ = "0.1.0"
 
 _MODULES = ("check", "mmtc", "plot", "results", "rng", "stats", "study", "threads", "units")
 _NAMES = {"Count": "stats", "Stop": "study", "Study": "study"}
-__all__ = ["Count", "Stop", "Study", "check", "mmtc", "plot", "results", "rng", "stats", "study", "threads", "units"]
+__all__ = [
+    "Count",
+    "Stop",
+    "Study",
+    "check",
+    "mmtc",
+    "plot",
+    "results",
+    "rng",
+    "stats",
+    "study",
+    "threads",
+    "units",
+]
 
 if TYPE_CHECKING:
     from wirelesslab import check, mmtc, plot, results, rng, stats, study, threads, units

@@ -94,9 +94,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {found[0]!r}?" if found else ""
 
 
-def array(
-    value: ArrayLike, shape: tuple[int | None, ...], axes: str, *, name: str, because: str = ""
-) -> NDArray[Any]:
+def array(value: ArrayLike, shape: tuple[int | None, ...], axes: str, *, name: str, because: str = "") -> NDArray[Any]:
     """Return `value` as an array of that shape, without NaN or infinity.
 
     Args:
@@ -114,13 +112,10 @@ def array(
     if result.dtype.kind not in "biufc":
         msg = f"{name}: got an array of {result.dtype}, expected numbers"
         raise TypeError(msg)
-    fits = result.ndim == len(shape) and all(
-        want in (None, got) for got, want in zip(result.shape, shape, strict=True)
-    )
+    fits = result.ndim == len(shape) and all(want in (None, got) for got, want in zip(result.shape, shape, strict=True))
     if not fits:
         wanted = ", ".join(
-            axis if length is None else f"{axis}={length}"
-            for axis, length in zip(axes.split(", "), shape, strict=True)
+            axis if length is None else f"{axis}={length}" for axis, length in zip(axes.split(", "), shape, strict=True)
         )
         msg = f"{name}: got shape {result.shape}, expected ({wanted}){'; ' + because if because else ''}"
         raise ValueError(msg)

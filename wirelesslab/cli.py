@@ -18,7 +18,13 @@ import click
 from wirelesslab import __version__, check
 
 SIMS = "wirelesslab_sims"
-TROUBLE = (ValueError, TypeError, OSError, MemoryError, RuntimeError)  # what teaches; bugs show with --traceback
+TROUBLE = (
+    ValueError,
+    TypeError,
+    OSError,
+    MemoryError,
+    RuntimeError,
+)  # what teaches; bugs show with --traceback
 
 
 def sim_files() -> dict[str, Path]:
@@ -57,7 +63,7 @@ def help_texts(config: type[Any]) -> dict[str, str]:
     return {name: " ".join(text.split()) for name, text in found}
 
 
-class CommaList(click.ParamType):
+class CommaList(click.ParamType):  # type: ignore[type-arg]
     """Values of one kind, separated by commas."""
 
     def __init__(self, kind: type[Any]) -> None:
@@ -77,7 +83,9 @@ def option(field: dataclasses.Field[Any], kind: Any, text: str) -> click.Option:
     """Return the flag of one field of a config."""
     flag = "--" + field.name.replace("_", "-")
     default = field.default
-    shown = ",".join(f"{v:g}" if isinstance(v, float) else str(v) for v in default) if isinstance(default, tuple) else None
+    shown = (
+        ",".join(f"{v:g}" if isinstance(v, float) else str(v) for v in default) if isinstance(default, tuple) else None
+    )
     common: dict[str, Any] = {"default": default, "show_default": shown or True, "help": text}
     if kind is bool:
         return click.Option([f"{flag}/--no-{flag[2:]}"], **common)
@@ -89,10 +97,18 @@ def option(field: dataclasses.Field[Any], kind: Any, text: str) -> click.Option:
 
 
 RUN_OPTIONS: tuple[Callable[[], click.Option], ...] = (
-    lambda: click.Option(["--seed"], type=click.IntRange(min=0), default=1, show_default=True, help="Seed of all randomness."),
-    lambda: click.Option(["--workers"], type=click.IntRange(min=1), help="Processes on this machine.  [default: one per core]"),
+    lambda: click.Option(
+        ["--seed"], type=click.IntRange(min=0), default=1, show_default=True, help="Seed of all randomness."
+    ),
+    lambda: click.Option(
+        ["--workers"], type=click.IntRange(min=1), help="Processes on this machine.  [default: one per core]"
+    ),
     lambda: click.Option(["--scheduler"], metavar="ADDRESS", help="Work on the Dask cluster at this address instead."),
-    lambda: click.Option(["--out"], type=click.Path(path_type=Path), help="Folder of result and journal.  [default: results/SIM]"),
+    lambda: click.Option(
+        ["--out"],
+        type=click.Path(path_type=Path),
+        help="Folder of result and journal.  [default: results/SIM]",
+    ),
     lambda: click.Option(["--quick"], is_flag=True, help="A small run that shows the way; its figures mean little."),
     lambda: click.Option(["--fail-fast"], is_flag=True, help="Stop at the first grid point that fails."),
 )
@@ -185,7 +201,8 @@ def show(folder: Path, redraw: bool) -> None:
     if (folder / "summary.json").exists():
         summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
         click.echo(f"{summary['table']}\n")
-        click.echo(f"made by  {summary['command']}  (seed {summary['seed']}, {summary['wall_seconds']} s, {summary['created']})")
+        made = f"seed {summary['seed']}, {summary['wall_seconds']} s, {summary['created']}"
+        click.echo(f"made by  {summary['command']}  ({made})")
         figures = [folder / figure for figure in summary["figures"]]
         if redraw or not all(path.exists() for path in figures):
             from wirelesslab.results import load
@@ -201,7 +218,11 @@ def show(folder: Path, redraw: bool) -> None:
         click.echo(progress_of(folder))
         return
     known = sorted(str(path.parent) for path in Path("results").glob("*/summary.json"))
-    hint = f"; there is {', '.join(known)}" if known else "; run a sim first, such as `wirelesslab run ser_vs_snr_and_devices`"
+    hint = (
+        f"; there is {', '.join(known)}"
+        if known
+        else "; run a sim first, such as `wirelesslab run ser_vs_snr_and_devices`"
+    )
     msg = f"folder: no result in {str(folder)!r}{hint}"
     raise click.ClickException(msg)
 

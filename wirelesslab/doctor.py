@@ -14,7 +14,13 @@ NEEDED = (
     "numpy", "scipy", "numba", "xarray", "h5netcdf", "matplotlib", "click", "rich", "threadpoolctl", "networkx",
     "simpy", "tensorflow", "sionna-no-rt",
 )  # fmt: skip
-EXTRAS = {"notebooks": "jupyterlab", "serve": "fastapi", "dask": "distributed", "rl": "gymnasium", "dev": "pytest"}
+EXTRAS = {
+    "notebooks": "jupyterlab",
+    "serve": "fastapi",
+    "dask": "distributed",
+    "rl": "gymnasium",
+    "dev": "pytest",
+}
 
 
 def report() -> tuple[bool, str]:
@@ -28,7 +34,11 @@ def report() -> tuple[bool, str]:
     sound &= right_python
     hint = "" if right_python else "; wirelesslab needs 3.11 or 3.12"
     say("ok" if right_python else "BAD", "python", f"{platform.python_version()}{hint}")
-    say("ok", "machine", f"{available_cores()} cores, {readable_bytes(check.available_bytes())} of memory free")
+    say(
+        "ok",
+        "machine",
+        f"{available_cores()} cores, {readable_bytes(check.available_bytes())} of memory free",
+    )
     for name in NEEDED:
         try:
             say("ok", name, version(name))
@@ -37,12 +47,24 @@ def report() -> tuple[bool, str]:
             say("BAD", name, "missing; pip install wirelesslab")
     if _both_sionnas():
         sound = False
-        say("BAD", "sionna", "sionna and sionna-no-rt are both installed and own the same files; pip uninstall sionna")
+        say(
+            "BAD",
+            "sionna",
+            "sionna and sionna-no-rt are both installed and own the same files; pip uninstall sionna",
+        )
     for extra, package in EXTRAS.items():
         there = find_spec(package) is not None
-        say("ok" if there else "-", f"[{extra}]", version(package) if there else f"not installed; pip install 'wirelesslab[{extra}]'")
+        say(
+            "ok" if there else "-",
+            f"[{extra}]",
+            version(package) if there else f"not installed; pip install 'wirelesslab[{extra}]'",
+        )
     cache = Path(__file__).parent / "mmtc" / "__pycache__"
-    say("ok", "kernels", f"compiled code is kept in {'the package' if _writable(cache) else 'your cache folder'}")
+    say(
+        "ok",
+        "kernels",
+        f"compiled code is kept in {'the package' if _writable(cache) else 'your cache folder'}",
+    )
     sims = find_spec("wirelesslab_sims")
     sound &= sims is not None
     say("ok" if sims else "BAD", "sims", "found" if sims else "missing; pip install wirelesslab")

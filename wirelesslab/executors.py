@@ -86,7 +86,7 @@ def dask_executor(address: str, timeout_s: float = 10.0) -> Executor:
         msg = "scheduler: Dask is not installed; pip install 'wirelesslab[dask]'"
         raise ConnectionError(msg) from None
     try:
-        client = Client(address, timeout=timeout_s, set_as_default=False)
+        client: Any = Client(address, timeout=timeout_s, set_as_default=False)  # type: ignore[no-untyped-call]
     except (OSError, ValueError, TypeError) as error:
         reason = str(error).strip() or type(error).__name__
         msg = (
@@ -103,7 +103,7 @@ def concurrency(executor: Executor) -> int:
     """Return how many tasks `executor` runs at once, as far as it tells; at least 1."""
     client = getattr(executor, "_client", None)
     if client is not None and hasattr(client, "ncores"):
-        return max(1, sum(client.ncores().values()))
+        return max(1, int(sum(client.ncores().values())))
     if isinstance(executor, InProcess):
         return 1
     return max(1, int(getattr(executor, "_max_workers", 4)))

@@ -158,6 +158,9 @@ class Journal:
             with contextlib.suppress(OSError):
                 self._file.truncate(self._end)
                 self._file.seek(self._end)
-            msg = f"journal: cannot write to {self.path} ({error.strerror}); what it holds is kept: make room and run again"
+            msg = (
+                f"journal: cannot write to {self.path} ({error.strerror}); "
+                "what it holds is kept: make room and run again"
+            )
             raise OSError(error.errno, msg) from error
         self._end += len(line)

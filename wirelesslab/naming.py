@@ -48,8 +48,8 @@ def build(family: Sequence[type[T]], text: str, *, name: str) -> T:
         field = field.strip()
         if field not in declared or not equals:
             msg = (
-                f"{name}: got {part!r} in {text!r}, expected one of {', '.join(f'{f}=…' for f in declared) or 'no option'}"
-                f"{check.nearest(field, declared)}"
+                f"{name}: got {part!r} in {text!r}, expected one of "
+                f"{', '.join(f'{f}=…' for f in declared) or 'no option'}{check.nearest(field, declared)}"
             )
             raise ValueError(msg)
         given[field] = _convert(value.strip(), declared[field], f"{name}: {field}")

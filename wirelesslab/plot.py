@@ -27,7 +27,11 @@ GENIE = "#000000"
 UNITS = {"db": "dB", "s": "s", "bps": "bit/s", "hz": "Hz", "bytes": "byte", "m": "m"}
 WORDS = {"snr": "SNR", "ser": "symbol error rate", "num": "number of", "prob": "probability"}
 LINES: Mapping[str, Mapping[str, Any]] = {
-    "state_evolution": {"color": "0.35", "linestyle": (0, (5, 2)), "label": "state evolution (AMP, large cell)"},
+    "state_evolution": {
+        "color": "0.35",
+        "linestyle": (0, (5, 2)),
+        "label": "state evolution (AMP, large cell)",
+    },
     "single_user": {"color": "0.35", "linestyle": (0, (1, 1.5)), "label": "single user"},
     "all_silent": {"color": "0.6", "linestyle": (0, (4, 2, 1, 2)), "label": "all silent"},
 }
@@ -71,8 +75,8 @@ def waterfall(
 
     dims = [d for d in result[metric].dims if d != "detector"] if metric in result else None
     if dims is None:
-        rates = [name.removesuffix("_low") for name in result if str(name).endswith("_low")]
-        check.one_of([str(rate) for rate in rates], metric=metric)
+        rates = [str(name).removesuffix("_low") for name in result if str(name).endswith("_low")]
+        check.one_of(rates, metric=metric)
         raise AssertionError
     x = x or next((str(d) for d in dims if d == "snr_db"), None) or _first_numeric(result, [str(d) for d in dims])
     check.one_of([str(d) for d in dims], x=x)
@@ -99,19 +103,35 @@ def waterfall(
         axis.grid(visible=True, which="major", color="0.9")
         axis.set_axisbelow(True)
         if point:
-            axis.set_title(", ".join(f"{axis_label(d, result[d])} {_say(result[d].values[i])}" for d, i in point.items()), fontsize=10)
+            axis.set_title(
+                ", ".join(f"{axis_label(d, result[d])} {_say(result[d].values[i])}" for d, i in point.items()),
+                fontsize=10,
+            )
         if index % columns == 0:
             interval = f"{float(result.attrs.get('confidence', 0.95)):.0%} interval, clustered"
             axis.set_ylabel(f"{axis_label(metric)}\n({interval})")
     handles, labels = axes.flat[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)), frameon=False, fontsize=9)
+    figure.legend(
+        handles,
+        labels,
+        loc="outside lower center",
+        ncols=min(2 * columns, len(labels)),
+        frameon=False,
+        fontsize=9,
+    )
     if title:
         figure.suptitle(title, fontsize=11)
     return figure
 
 
 def heat_maps(
-    result: xr.Dataset, *, x: str, y: str, detectors: Sequence[str] | None = None, metric: str = "ser", title: str = ""
+    result: xr.Dataset,
+    *,
+    x: str,
+    y: str,
+    detectors: Sequence[str] | None = None,
+    metric: str = "ser",
+    title: str = "",
 ) -> "Figure":
     """Draw an error rate as coloured maps over two dims: a row per point of the other dims, a column per detector.
 
@@ -145,12 +165,22 @@ def heat_maps(
             cells = result.isel(point).sel(detector=name).transpose(y, x, ...)
             rate, high = cells[metric].values, cells[f"{metric}_high"].values
             shown = np.where(rate > 0, rate, high)
-            mesh = axis.pcolormesh(np.ma.masked_invalid(shown), norm=norm, cmap="cividis", edgecolors="white", linewidth=0.4)
+            mesh = axis.pcolormesh(
+                np.ma.masked_invalid(shown), norm=norm, cmap="cividis", edgecolors="white", linewidth=0.4
+            )
             for (i, j), value in np.ndenumerate(shown):
                 if np.isfinite(value):
                     dark = norm(value) < 0.55
                     text = _short(value) if rate[i, j] > 0 else f"<{_short(value)}"
-                    axis.text(j + 0.5, i + 0.5, text, ha="center", va="center", fontsize=6.5, color="white" if dark else "black")
+                    axis.text(
+                        j + 0.5,
+                        i + 0.5,
+                        text,
+                        ha="center",
+                        va="center",
+                        fontsize=6.5,
+                        color="white" if dark else "black",
+                    )
             axis.set_xticks(np.arange(result.sizes[x]) + 0.5, [_say(v) for v in result[x].values], fontsize=8)
             axis.set_yticks(np.arange(result.sizes[y]) + 0.5, [_say(v) for v in result[y].values], fontsize=8)
             if row == 0:
@@ -159,7 +189,10 @@ def heat_maps(
                 axis.set_xlabel(axis_label(x, result[x]), fontsize=9)
             if column == 0:
                 where = "\n".join(f"{axis_label(d, result[d])} {_say(result[d].values[i])}" for d, i in point.items())
-                axis.set_ylabel(f"{where}\n\n{axis_label(y, result[y])}" if where else axis_label(y, result[y]), fontsize=9)
+                axis.set_ylabel(
+                    f"{where}\n\n{axis_label(y, result[y])}" if where else axis_label(y, result[y]),
+                    fontsize=9,
+                )
     if mesh is not None:
         figure.colorbar(mesh, ax=axes, label=axis_label(metric), shrink=0.8, pad=0.01)
     if title:
@@ -184,17 +217,19 @@ def frame_picture(energy: Any, symbols: Any, detected: Any, *, title: str = "") 
     check.array(heard, (energy.shape[0],), "N", name="detected")
     figure = Figure(figsize=(10, 1.6 + 0.3 * energy.shape[1]), layout="constrained")
     axis = figure.subplots()
-    mesh = axis.pcolormesh(np.arange(energy.shape[0] + 1) - 0.5, np.arange(energy.shape[1] + 1) + 0.5, energy.T, cmap="Greys")
+    mesh = axis.pcolormesh(
+        np.arange(energy.shape[0] + 1) - 0.5, np.arange(energy.shape[1] + 1) + 0.5, energy.T, cmap="Greys"
+    )
     right, missed = (sent > 0) & (heard == sent), (sent > 0) & (heard != sent)
     wrong = (heard > 0) & (heard != sent)
-    for chosen, labels, style, text in (
-        (right, sent, {"marker": "o", "edgecolors": "#009E73"}, "sent and heard"),
-        (missed, sent, {"marker": "o", "edgecolors": "#D55E00", "linestyle": "--"}, "sent, not heard"),
+    ring: dict[str, Any] = {"marker": "o", "facecolors": "none"}
+    styles: Sequence[tuple[Any, Any, dict[str, Any], str]] = (
+        (right, sent, ring | {"edgecolors": "#009E73"}, "sent and heard"),
+        (missed, sent, ring | {"edgecolors": "#D55E00", "linestyle": "--"}, "sent, not heard"),
         (wrong, heard, {"marker": "x", "color": "#CC79A7"}, "heard, not sent"),
-    ):
+    )
+    for chosen, labels, style, text in styles:
         where = np.flatnonzero(chosen)
-        if style["marker"] == "o":
-            style = {**style, "facecolors": "none"}
         axis.scatter(where, labels[where], s=70, linewidths=1.6, label=f"{text} ({where.size})", **style)
     axis.set_xlabel("device")
     axis.set_ylabel("pilot sent")

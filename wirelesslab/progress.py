@@ -4,23 +4,21 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol, TextIO
+from typing import Protocol, TextIO
 
+from wirelesslab.schedule import Status
 from wirelesslab.units import readable_seconds
-
-if TYPE_CHECKING:
-    from wirelesslab.study import Status
 
 
 class Watch(Protocol):
     """Called with the state of a running study after every batch."""
 
-    def __call__(self, status: "Status", /) -> None:
+    def __call__(self, status: Status, /) -> None:
         """Show `status`."""
         ...
 
 
-def line(status: "Status") -> str:
+def line(status: Status) -> str:
     """Return one plain line: share done, rate, errors so far, time left."""
     share = status.curves_done / status.curves if status.curves else 1.0
     rate = status.batches / status.seconds if status.seconds > 0 else 0.0
@@ -39,7 +37,7 @@ class PlainLines:
     def __init__(self, out: TextIO, every_s: float = 5.0) -> None:
         self.out, self.every_s, self._next = out, every_s, 0.0
 
-    def __call__(self, status: "Status", /) -> None:
+    def __call__(self, status: Status, /) -> None:
         """Write a line when it is time."""
         now = time.monotonic()
         if now >= self._next or status.curves_done == status.curves:
@@ -58,13 +56,22 @@ def progress(out: TextIO | None = None) -> Iterator[Watch]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = (TextColumn("{task.percentage:3.0f} %"), BarColumn(bar_width=24), TextColumn("{task.description}"))
+    columns = (
+        TextColumn("{task.percentage:3.0f} %"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.description}"),
+    )
     with Progress(*columns, TimeElapsedColumn(), console=Console(file=stream), transient=True) as bar:
         task = bar.add_task("starting the workers …", total=1)
 
-        def show(status: "Status", /) -> None:
+        def show(status: Status, /) -> None:
             where = ", ".join(f"{k}={v}" for k, v in status.latest.items())
             text = line(status)[6:]
-            bar.update(task, completed=status.curves_done, total=status.curves, description=f"{text}  [dim]{where}[/]")
+            bar.update(
+                task,
+                completed=status.curves_done,
+                total=status.curves,
+                description=f"{text}  [dim]{where}[/]",
+            )
 
         yield show

@@ -28,7 +28,17 @@ from wirelesslab.stats import Count, Timing
 
 CONFIDENCE = 0.95
 RESULT = "result.nc"
-PACKAGES = ("wirelesslab", "numpy", "scipy", "numba", "xarray", "tensorflow", "sionna-no-rt", "networkx", "simpy")
+PACKAGES = (
+    "wirelesslab",
+    "numpy",
+    "scipy",
+    "numba",
+    "xarray",
+    "tensorflow",
+    "sionna-no-rt",
+    "networkx",
+    "simpy",
+)
 
 
 def describe(value: Any) -> Any:
@@ -199,7 +209,7 @@ def merge(first: xr.Dataset, *others: xr.Dataset) -> xr.Dataset:
         ours, theirs = (json.loads(r.attrs["config"]) for r in (first, other))
         for key in ("base", "over", "seed", "trial"):
             if ours[key] != theirs[key]:
-                msg = f"merge: {key} differs, {ours[key]!r} and {theirs[key]!r}; only results of one configuration merge"
+                msg = f"merge: {key} differs, {ours[key]!r} and {theirs[key]!r}; merge results of one configuration"
                 raise ValueError(msg)
     try:
         merged = xr.merge([first, *others], join="outer", compat="no_conflicts", combine_attrs="override")

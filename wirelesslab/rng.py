@@ -67,6 +67,6 @@ def substreams(rng: np.random.Generator, *purposes: str) -> dict[str, np.random.
         TypeError: `rng` is not a generator of NumPy, or cannot be split.
     """
     if not isinstance(rng, np.random.Generator):
-        msg = f"rng: got {type(rng).__name__}, expected numpy.random.Generator, such as wirelesslab.rng.stream(7)"
+        msg = f"rng: got {type(rng).__name__}, expected numpy.random.Generator, such as rng.stream(7)"
         raise TypeError(msg)
     return dict(zip(purposes, rng.spawn(len(purposes)), strict=True))

@@ -39,11 +39,23 @@ class Table:
         widths = [max(map(len, column)) for column in zip(self.columns, *self.rows, strict=True)]
 
         def line(cells: Sequence[str]) -> str:
-            first, *rest = (cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(cells, widths, strict=True)))
+            first, *rest = (
+                cell.ljust(w) if i == 0 else cell.rjust(w)
+                for i, (cell, w) in enumerate(zip(cells, widths, strict=True))
+            )
             return "  ".join([first, *rest]).rstrip()
 
         rule = "  ".join("-" * width for width in widths)
-        return "\n".join([self.title, "", line(self.columns), rule, *map(line, self.rows), *([self.note] if self.note else [])])
+        return "\n".join(
+            [
+                self.title,
+                "",
+                line(self.columns),
+                rule,
+                *map(line, self.rows),
+                *([self.note] if self.note else []),
+            ]
+        )
 
 
 class Sim(Protocol):
@@ -110,7 +122,11 @@ class Session:
         if self.scheduler is not None and self._executor is None:
             self._executor = dask_executor(self.scheduler)
         journal = None if self.out is None else self.out / name
-        options: dict[str, Any] = {"executor": self._executor, "workers": self.workers, "fail_fast": self.fail_fast}
+        options: dict[str, Any] = {
+            "executor": self._executor,
+            "workers": self.workers,
+            "fail_fast": self.fail_fast,
+        }
         if self.quiet:
             return study.run(journal, **options)
         with progress() as watch:
@@ -145,7 +161,11 @@ def run_sim(sim: Sim | ModuleType, name: str, config: Any, session: Session) -> 
     finally:
         session.close()
     wall_seconds = time.perf_counter() - start
-    result.attrs |= {"sim": name, "sim_config": json.dumps(results.describe(config)), "quick": int(session.quick)}
+    result.attrs |= {
+        "sim": name,
+        "sim_config": json.dumps(results.describe(config)),
+        "quick": int(session.quick),
+    }
     table = sim.table(result)
     failures = json.loads(result.attrs.get("failures", "[]"))
     figures: list[Path] = []

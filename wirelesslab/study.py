@@ -10,12 +10,11 @@ Batches may be computed in any order, by anybody, and some in vain: the result i
 
 import itertools
 import json
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from contextlib import ExitStack
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -27,10 +26,11 @@ from wirelesslab.executors import InProcess, concurrency, local_executor
 from wirelesslab.journal import Journal, JournalError, difference, read
 from wirelesslab.results import describe, provenance, tabulate
 from wirelesslab.rng import canonical, stream
+from wirelesslab.schedule import Failure, Metrics, Point, Status
+from wirelesslab.schedule import Stop as Stop  # part of this module's interface
 from wirelesslab.stats import Count, Timing
 from wirelesslab.threads import one_thread
 
-Metrics = Mapping[str, Count | Timing]
 JOURNAL = "journal.jsonl"
 
 
@@ -49,177 +49,8 @@ class Trial(Protocol):
         ...
 
 
-@dataclass(frozen=True, kw_only=True)
-class Stop:
-    """When a rate is known well enough: all targets that are given hold, or the batches are used up.
-
-    Attributes:
-        errors: Errors to see at least.
-        relative_width: Half width of the 95 % clustered interval over the rate, at most.
-        max_batches: Batches at most, per grid point.
-        min_batches: Batches at least; fewer draws than this tell nothing about their scatter.
-        metric: The metric that must be known; the trial's first one when None.
-    """
-
-    errors: int | None = 100
-    relative_width: float | None = None
-    max_batches: int = 40
-    min_batches: int = 1
-    metric: str | None = None
-
-    def __post_init__(self) -> None:
-        check.positive_integer(max_batches=self.max_batches, min_batches=self.min_batches)
-        if self.errors is not None:
-            check.positive_integer(errors=self.errors)
-        if self.relative_width is not None:
-            check.positive(relative_width=self.relative_width)
-        if self.min_batches > self.max_batches:
-            msg = f"min_batches: got {self.min_batches}, expected at most max_batches={self.max_batches}"
-            raise ValueError(msg)
-
-    def satisfied(self, count: Count, batches: int) -> bool:
-        """Say whether `count`, the sum of `batches` batches, is enough."""
-        if batches >= self.max_batches:
-            return True
-        if batches < self.min_batches or (self.errors is None and self.relative_width is None):
-            return False
-        if self.errors is not None and count.errors < self.errors:
-            return False
-        return self.relative_width is None or count.relative_width() <= self.relative_width
-
-    def remaining(self, count: Count, batches: int) -> int:
-        """Estimate how many more batches are needed, from the errors so far."""
-        if not batches:
-            return self.max_batches
-        needed = [float(self.min_batches)]
-        if self.errors is not None:
-            needed.append(batches * self.errors / count.errors if count.errors else math.inf)
-        if self.relative_width is not None:
-            needed.append(batches * (count.relative_width() / self.relative_width) ** 2)
-        if self.errors is None and self.relative_width is None:
-            needed.append(math.inf)
-        return max(1, math.ceil(min(max(needed), self.max_batches)) - batches)
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A grid point that could not be computed, and why."""
-
-    point: Mapping[str, Any]
-    batch: int
-    error: str
-
-
 class StudyFailedError(RuntimeError):
     """A grid point failed and the study was told to stop at the first failure, or a worker died."""
-
-
-@dataclass
-class Part:
-    """What is known of one part (a detector) at one grid point: a growing prefix of batches."""
-
-    batches: int = 0
-    metrics: dict[str, Count | Timing] = field(default_factory=dict)
-    done: bool = False
-
-    def primary(self, stop: Stop) -> Count:
-        """Return the count that `stop` looks at."""
-        name = stop.metric or next(iter(self.metrics), "")
-        if self.metrics and name not in self.metrics:
-            msg = f"metric: got {name!r}, expected one of {', '.join(self.metrics)}{check.nearest(name, self.metrics)}"
-            raise ValueError(msg)
-        count = self.metrics.get(name, Count())
-        if not isinstance(count, Count):
-            msg = f"metric: {name!r} is a timing, expected a count"
-            raise TypeError(msg)
-        return count
-
-
-class Point:
-    """The state of one grid point: its records, and the prefix of each part."""
-
-    def __init__(self, values: dict[str, Any], config: Any, names: Sequence[str] | None, stop: Stop) -> None:
-        self.values, self.config, self.stop = values, config, stop
-        self.parts: dict[str, Part] | None = None if names is None else {name: Part() for name in names}
-        self.records: dict[int, dict[str, Metrics]] = {}
-        self.in_flight: dict[int, frozenset[str]] = {}
-        self.failure: Failure | None = None
-
-    def add(self, batch: int, metrics: Mapping[str, Metrics]) -> None:
-        """Take in one batch and advance each part's prefix as far as the records reach."""
-        self.records.setdefault(batch, {}).update(metrics)
-        if self.parts is None:
-            self.parts = {name: Part() for name in metrics}
-        for name, part in self.parts.items():
-            while not part.done and name in self.records.get(part.batches, {}):
-                for metric, value in self.records[part.batches][name].items():
-                    before = part.metrics.get(metric)
-                    part.metrics[metric] = value if before is None else before + value  # type: ignore[operator]
-                part.batches += 1
-                part.done = self.stop.satisfied(part.primary(self.stop), part.batches)
-
-    @property
-    def done(self) -> bool:
-        """Nothing more is needed, or nothing more can be had."""
-        if self.failure is not None:
-            return True
-        return self.parts is not None and all(part.done for part in self.parts.values())
-
-    def next_task(self) -> tuple[int, frozenset[str]] | None:
-        """Return the first batch that an unfinished part still lacks, and the parts that lack it."""
-        if self.done:
-            return None
-        if self.parts is None:  # names unknown before the first batch
-            batch = next(b for b in itertools.count() if b not in self.in_flight)
-            return (batch, frozenset()) if batch < self.stop.max_batches else None
-        unfinished = {name: part.batches for name, part in self.parts.items() if not part.done}
-        for batch in range(min(unfinished.values()), self.stop.max_batches):
-            have = self.records.get(batch, {}).keys() | self.in_flight.get(batch, frozenset())
-            missing = frozenset(name for name, first in unfinished.items() if first <= batch and name not in have)
-            if missing and batch not in self.in_flight:
-                return batch, missing
-        return None
-
-    def remaining_seconds(self, fallback: float) -> float:
-        """Estimate the work left, in seconds of one worker."""
-        if self.done:
-            return 0.0
-        if self.parts is None:
-            return fallback * self.stop.max_batches
-        seconds = 0.0
-        for part in self.parts.values():
-            if not part.done:
-                spent = [m.seconds for m in part.metrics.values() if isinstance(m, Timing)]
-                each = spent[0] / part.batches if spent and part.batches else fallback / len(self.parts)
-                seconds += each * self.stop.remaining(part.primary(self.stop), part.batches)
-        return seconds
-
-
-@dataclass(frozen=True)
-class Status:
-    """Where a running study stands: what a progress display shows.
-
-    Attributes:
-        batches: Batches computed in this run.
-        resumed: Batches that the journal already held.
-        curves_done: Pairs of grid point and part that are known well enough.
-        curves: All such pairs (an estimate before the first batch of an undeclared trial).
-        errors: Errors seen so far, over all points and parts.
-        seconds: Since the run began.
-        seconds_left: Estimate; None before the first batch.
-        failures: Grid points that failed.
-        latest: The point that was last worked on.
-    """
-
-    batches: int
-    resumed: int
-    curves_done: int
-    curves: int
-    errors: int
-    seconds: float
-    seconds_left: float | None
-    failures: tuple[Failure, ...]
-    latest: Mapping[str, Any]
 
 
 def run_batch(
@@ -271,7 +102,12 @@ class Study:
     """
 
     def __init__(
-        self, trial: Trial, base: Any, over: Mapping[str, Sequence[Any]], stop: Stop | None = None, seed: int = 0
+        self,
+        trial: Trial,
+        base: Any,
+        over: Mapping[str, Sequence[Any]],
+        stop: Stop | None = None,
+        seed: int = 0,
     ) -> None:
         if not is_dataclass(base) or isinstance(base, type):
             msg = f"base: got {base!r}, expected an instance of a dataclass, such as Scenario()"
@@ -354,7 +190,11 @@ class Study:
         """Return the points' prefixes as a labelled Dataset."""
         parts = list(dict.fromkeys(name for point in points for name in point.parts or ()))
         failures = [
-            {"point": {k: describe(v) for k, v in p.values.items()}, "batch": p.failure.batch, "error": p.failure.error}
+            {
+                "point": {k: describe(v) for k, v in p.values.items()},
+                "batch": p.failure.batch,
+                "error": p.failure.error,
+            }
             for p in points
             if p.failure is not None
         ]
@@ -494,7 +334,9 @@ def progress_of(folder: str | Path) -> str:
         lines.append(f"{_say(point.values)}: {', '.join(known) or 'nothing yet'}")
     done = sum(part.done for point in points for part in (point.parts or {}).values())
     total = sum(len(point.parts or {}) for point in points)
-    lines.append(f"{done} of {total} known well enough (errors/attempts; … goes on); the same command goes on from here")
+    lines.append(
+        f"{done} of {total} known well enough (errors/attempts; … goes on); the same command goes on from here"
+    )
     return "\n".join(lines)
 
 

@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 @overload
 def db_to_linear(value_db: float) -> float: ...
 @overload
-def db_to_linear(value_db: NDArray[np.floating]) -> NDArray[np.floating]: ...
-def db_to_linear(value_db: float | NDArray[np.floating]) -> float | NDArray[np.floating]:
+def db_to_linear(value_db: NDArray[np.floating]) -> NDArray[np.float64]: ...
+def db_to_linear(value_db: float | NDArray[np.floating]) -> float | NDArray[np.float64]:
     """Return the power ratio of `value_db` decibels.
 
     Examples:
@@ -18,7 +18,7 @@ def db_to_linear(value_db: float | NDArray[np.floating]) -> float | NDArray[np.f
         100.0
     """
     if isinstance(value_db, np.ndarray):
-        return np.asarray(np.power(10.0, value_db / 10))
+        return np.asarray(np.power(10.0, value_db / 10), dtype=np.float64)
     return float(10.0 ** (value_db / 10))
 
 

@@ -46,9 +46,7 @@ def row_statistics(energy: Real, tau2: float, nodes: Real, weights: Real, num_an
     log_ratio = np.asarray(logsumexp(each, axis=-1))
     omega = np.exp(each - log_ratio[..., None])
     slope, shrinkage = np.sum(omega * delta, axis=-1), np.sum(omega * factor, axis=-1)
-    return RowStatistics(
-        log_ratio, slope, shrinkage, np.sum(omega * delta * factor, axis=-1) - slope * shrinkage
-    )
+    return RowStatistics(log_ratio, slope, shrinkage, np.sum(omega * delta * factor, axis=-1) - slope * shrinkage)
 
 
 def activity_weights(log_ratio: Real, activity_prob: float, prior: Literal["row", "block"]) -> Real:

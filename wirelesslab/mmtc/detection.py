@@ -32,7 +32,7 @@ class Detection:
     @property
     def labels(self) -> NDArray[np.int64]:
         """The most probable labels, shape (frames, N): the rule that minimises the symbol error rate."""
-        return np.argmax(self.posteriors, axis=-1)
+        return np.asarray(np.argmax(self.posteriors, axis=-1))
 
 
 class Detector(Protocol):
@@ -156,8 +156,8 @@ def likelihood_ratio_readout(observation: Observation, powers: Real) -> Real:
         whitened = inverse @ pilots  # (frames, L, K)
         a, mixing = _without_own(pilots, whitened, gamma, q)
         cross = np.swapaxes(whitened.conj(), 1, 2) @ o.received[part].astype(np.complex128)
-        cross = np.linalg.solve(mixing, cross.reshape(-1, n, q, o.num_antennas))
-        b = np.sum(cross.real**2 + cross.imag**2, axis=-1)
+        alone = np.linalg.solve(mixing, cross.reshape(-1, n, q, o.num_antennas))
+        b = np.sum(alone.real**2 + alone.imag**2, axis=-1)
         return block_map(gaussian_log_ratios(a, b, o.gains, o.num_antennas), o.activity_prob)
 
     chunk = max(1, 2**21 // (16 * length * n * q))

@@ -1,4 +1,4 @@
-"""Compiled inner loops of the batch detectors: AMP's denoiser and covariance coordinate descent.
+"""Compiled inner loops of AMP, batched over frames.
 
 AMP works on a *chunk* of F frames in *real form*: a complex array (rows, M, F) is stored as real
 (2, rows, M, F), real parts first and frames last. Frames are then the vector lanes whatever the
@@ -8,8 +8,7 @@ precision is that of the arrays, float32 or float64. No kernel starts threads an
 GIL: the caller shares chunks among threads, so a result never depends on their number.
 
 K = N Q rows, device n owning rows nQ ... nQ + Q - 1; L pilot symbols, M antennas, F frames.
-References: Liu and Yu, IEEE Trans. Signal Process. 66(11), 2018, for the denoiser; Fengler,
-Haghighatshoar, Jung and Caire, IEEE Trans. Inf. Theory 67(5), 2021, for the covariance method.
+References: Liu and Yu, IEEE Trans. Signal Process. 66(11), 2018.
 """
 
 import math
@@ -123,7 +122,7 @@ def _logarithm(x: Any) -> Any:
 
 
 @jit()
-def _likelihoods(  # noqa: PLR0912
+def _likelihoods(
     energy: Any,
     precision: Any,
     gains: Any,
@@ -330,7 +329,7 @@ def _row_terms(
 
 
 @jit()
-def denoise(  # noqa: PLR0912
+def denoise(
     correlation: Real,
     estimate: Real,
     tau2: Real,
@@ -386,9 +385,7 @@ def denoise(  # noqa: PLR0912
     for n in range(num_devices):
         first = n * num_pilots
         _energies(correlation, estimate, first, energy)
-        _likelihoods(
-            energy, precision, gains[n], log_weights, num_antennas, slope, bias, per_node, llr, kbar, spread
-        )
+        _likelihoods(energy, precision, gains[n], log_weights, num_antennas, slope, bias, per_node, llr, kbar, spread)
         if prior == BLOCK:
             _block_prior(llr, log_odds, present, absent, silent)
         else:
@@ -520,154 +517,5 @@ def block_posteriors(
                 for f in range(num_frames):
                     re, im = rows[0, n * num_pilots + q, m, f], rows[1, n * num_pilots + q, m, f]
                     energy[q, f] += re * re + im * im
-        _likelihoods(
-            energy, precision, gains[n], log_weights, num_antennas, slope, bias, per_node, llr, kbar, spread
-        )
+        _likelihoods(energy, precision, gains[n], log_weights, num_antennas, slope, bias, per_node, llr, kbar, spread)
         _block_prior(llr, log_odds, posteriors[n][1:], absent, posteriors[n][0])
-
-
-# --- covariance coordinate descent ----------------------------------------------------------------
-# One frame at a time: most visits change nothing and cost one product with the inverse covariance
-# P, which stays in the first-level cache; frames side by side would skip only what all of them
-# skip. Always float64, as P carries the rounding of all its rank-one changes. Symbols are padded
-# with zeros to whole vectors, and the padding of P stays zero.
-
-PAD = 8  # symbols per vector, float64
-
-
-def padded_pilots(pilots: Complex) -> NDArray[np.float64]:
-    """Pilots (L, K) as reals (2, K, padded L): one contiguous sequence per coordinate."""
-    length, num_rows = pilots.shape
-    padded = np.zeros((2, num_rows, -(-length // PAD) * PAD))
-    padded[0, :, :length], padded[1, :, :length] = pilots.real.T, pilots.imag.T
-    return padded
-
-
-@jit()
-def _load_frame(frame: Any, noise_power: float, received: Any, inverse: Any) -> None:
-    """Split a frame (L, M) into reals (2, M, padded L); start from P = I / noise_power."""
-    inverse[:] = 0.0
-    received[:] = 0.0
-    for symbol in range(frame.shape[0]):
-        inverse[0, symbol, symbol] = 1.0 / noise_power
-        for m in range(frame.shape[1]):
-            received[0, m, symbol] = frame[symbol, m].real
-            received[1, m, symbol] = frame[symbol, m].imag
-
-
-@jit()
-def _project(inverse: Any, pilots: Any, i: Any, received: Any, u: Any) -> tuple[float, float]:
-    """Find u = P s_i, a = s_i^H u and b = ||Y^H u||^2 / M; four rows of P at a time, as P = P^H."""
-    padded = u.shape[1]
-    u[:] = 0.0
-    for row in range(0, padded, 4):
-        for j in range(padded):
-            re, im = u[0, j], u[1, j]
-            for k in range(row, row + 4):  # unrolled by the compiler
-                re += inverse[0, k, j] * pilots[0, i, k] + inverse[1, k, j] * pilots[1, i, k]
-                im += inverse[0, k, j] * pilots[1, i, k] - inverse[1, k, j] * pilots[0, i, k]
-            u[0, j], u[1, j] = re, im
-    a, b = 0.0, 0.0
-    for j in range(padded):
-        a += pilots[0, i, j] * u[0, j] + pilots[1, i, j] * u[1, j]
-    for m in range(received.shape[1]):
-        re, im = 0.0, 0.0
-        for j in range(padded):
-            re += received[0, m, j] * u[0, j] + received[1, m, j] * u[1, j]
-            im += received[0, m, j] * u[1, j] - received[1, m, j] * u[0, j]
-        b += re * re + im * im
-    return a, b / received.shape[1]
-
-
-@jit()
-def _change(inverse: Any, u: Any, factor: float) -> None:
-    """P <- P - factor u u^H."""
-    padded = u.shape[1]
-    for row in range(padded):
-        re, im = factor * u[0, row], factor * u[1, row]
-        if re == 0.0 and im == 0.0:
-            continue
-        for j in range(padded):
-            inverse[0, row, j] -= re * u[0, j] + im * u[1, j]
-            inverse[1, row, j] -= im * u[0, j] - re * u[1, j]
-
-
-@jit()
-def coordinate_descent(
-    received: Complex,
-    pilots: NDArray[np.float64],
-    noise_power: float,
-    order: NDArray[np.int64],
-    gammas: NDArray[np.float64],
-) -> None:
-    """Minimise log det Sigma + tr(Sigma^-1 Y Y^H) / M over gamma >= 0, one coordinate at a time.
-
-    Sigma = S diag(gamma) S^H + noise_power I, from gamma = 0. Coordinate i moves by d =
-    max((b - a) / a^2, -gamma_i), the exact minimum along it.
-
-    Args:
-        received: Frames Y, shape (F, L, M).
-        pilots: `padded_pilots(S)`, shape (2, K, padded L).
-        noise_power: Variance per complex entry, linear.
-        order: Coordinates in the order of their visits, shape (sweeps, K), the same in all frames.
-        gammas: Receives gamma, linear, shape (F, K).
-    """
-    padded, num_antennas = pilots.shape[2], received.shape[2]
-    inverse, signal = np.empty((2, padded, padded)), np.empty((2, num_antennas, padded))
-    u = np.empty((2, padded))
-    gammas[:] = 0.0
-    for f in range(received.shape[0]):
-        _load_frame(received[f], noise_power, signal, inverse)
-        for i in order.flat:
-            a, b = _project(inverse, pilots, i, signal, u)
-            d = max((b - a) / (a * a), -gammas[f, i])
-            if d != 0.0:
-                gammas[f, i] += d
-                _change(inverse, u, d / (1.0 + d * a))
-
-
-@jit()
-def block_coordinate_descent(
-    received: Complex,
-    pilots: NDArray[np.float64],
-    noise_power: float,
-    order: NDArray[np.int64],
-    gammas: NDArray[np.float64],
-) -> None:
-    """`coordinate_descent` with at most one gamma > 0 in the block of each device.
-
-    A visit to device n removes its gamma, then sets the one whose exact minimum lowers the cost
-    most, log(1 + d a) - d b / (1 + d a), or none.
-
-    Args:
-        received: Frames Y, shape (F, L, M).
-        pilots: `padded_pilots(S)`, shape (2, K, padded L).
-        noise_power: Variance per complex entry, linear.
-        order: Devices in the order of their visits, shape (sweeps, N).
-        gammas: Receives gamma, linear, shape (F, K); device n owns K / N coordinates.
-    """
-    padded, num_antennas = pilots.shape[2], received.shape[2]
-    num_pilots = pilots.shape[1] // order.shape[1]
-    inverse, signal = np.empty((2, padded, padded)), np.empty((2, num_antennas, padded))
-    u, kept = np.empty((2, padded)), np.empty((2, padded))
-    gammas[:] = 0.0
-    for f in range(received.shape[0]):
-        _load_frame(received[f], noise_power, signal, inverse)
-        for n in order.flat:
-            for i in range(n * num_pilots, (n + 1) * num_pilots):
-                if gammas[f, i] > 0.0:
-                    a, b = _project(inverse, pilots, i, signal, u)
-                    _change(inverse, u, -gammas[f, i] / (1.0 - gammas[f, i] * a))
-                    gammas[f, i] = 0.0
-            best, lowest, step, factor = 0, 0.0, 0.0, 0.0
-            for i in range(n * num_pilots, (n + 1) * num_pilots):
-                a, b = _project(inverse, pilots, i, signal, u)
-                if b > a:
-                    d = (b - a) / (a * a)
-                    cost = math.log(b / a) - (b - a) / a  # as 1 + d a = b / a
-                    if cost < lowest:
-                        best, lowest, step, factor = i, cost, d, d * a / b
-                        kept[:] = u
-            if lowest < 0.0:
-                gammas[f, best] = step
-                _change(inverse, kept, factor)

@@ -97,7 +97,9 @@ def _overtaken(theta: float, active_power: float, tau2: float, m: int, q: int) -
 
     def integrand(x: float) -> float:
         others = float(gammaincc(m, x * active_power / tau2))
-        return float(np.exp((m - 1) * np.log(x) - x - gammaln(m)) * -np.expm1((q - 1) * np.log1p(-others))) if x else 0.0
+        return (
+            float(np.exp((m - 1) * np.log(x) - x - gammaln(m)) * -np.expm1((q - 1) * np.log1p(-others))) if x else 0.0
+        )
 
     # Beyond this energy no silent row reaches: its tail probability is below 1e-18.
     start = theta / active_power

@@ -67,7 +67,7 @@ class SymbolErrorTrial:
 
     detectors: tuple[Detector, ...]
     limits: tuple[Any, ...] = (Genie,)
-    frames_per_batch: int = 50
+    frames_per_batch: int = 64
 
     def __post_init__(self) -> None:
         check.positive_integer(frames_per_batch=self.frames_per_batch)
@@ -111,7 +111,7 @@ class SymbolErrorTrial:
 
 
 def symbol_error_trial(
-    *detectors: Detector, limits: tuple[Any, ...] = (Genie,), frames_per_batch: int = 50
+    *detectors: Detector, limits: tuple[Any, ...] = (Genie,), frames_per_batch: int = 64
 ) -> SymbolErrorTrial:
     """Return the trial that counts symbol errors of `detectors`, and of `limits` built from the truth.
 

@@ -34,8 +34,8 @@ class Gaussian:
         """Return pilots, shape (L, num_pilots)."""
         pilots = complex_normal(rng, (pilot_length, num_pilots))
         if self.normalized:
-            return pilots / np.linalg.norm(pilots, axis=0)
-        return pilots / np.sqrt(pilot_length)
+            return np.asarray(pilots / np.linalg.norm(pilots, axis=0))
+        return np.asarray(pilots / np.sqrt(pilot_length))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ class QPSK:
     def draw(self, rng: np.random.Generator, pilot_length: int, num_pilots: int) -> NDArray[np.complex128]:
         """Return pilots, shape (L, num_pilots)."""
         quadrant = rng.integers(4, size=(pilot_length, num_pilots))
-        return np.exp(1j * np.pi * (quadrant / 2 + 0.25)) / np.sqrt(pilot_length)
+        return np.asarray(np.exp(1j * np.pi * (quadrant / 2 + 0.25)) / np.sqrt(pilot_length))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +64,7 @@ class PartialDFT:
         # The exponent is reduced in integers: exact phases whatever the size.
         phase = np.outer(rows, np.arange(num_pilots)) % num_pilots
         pilots = np.exp(-2j * np.pi * phase / num_pilots)[:, rng.permutation(num_pilots)]
-        return pilots / np.sqrt(pilot_length)
+        return np.asarray(pilots / np.sqrt(pilot_length))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +89,7 @@ class ZadoffChu:
         root, shift = 1 + chosen // prime, chosen % prime
         n = (np.arange(pilot_length)[:, None] + shift) % prime
         phase = (root * (n * (n + 1) // 2)) % prime  # exp(-iπ u n(n+1)/p) has period p in u n(n+1)/2
-        return np.exp(-2j * np.pi * phase / prime) / np.sqrt(pilot_length)
+        return np.asarray(np.exp(-2j * np.pi * phase / prime) / np.sqrt(pilot_length))
 
 
 CODEBOOKS: tuple[type[Codebook], ...] = (Gaussian, QPSK, PartialDFT, ZadoffChu)

@@ -37,7 +37,7 @@ def error_table(result: xr.Dataset, title: str) -> Table:
                 cells.append(f"{rate:.2e} ({low:.1e}..{high:.1e}){'' if bool(curve['complete']) else '?'}")
         cells += [f"{float(point[name.replace(' ', '_')]):.1e}" for name in lines]
         rows.append([text, *cells])
-    note = "\"< x\": no error was seen; x is the upper end of the interval for errors that come one per frame."
+    note = '"< x": no error was seen; x is the upper end of the interval for errors that come one per frame.'
     return Table(title, ["point", *names, *lines], rows, note)
 
 

@@ -38,7 +38,7 @@ def state_evolution(
     check.one_of(("row", "block"), prior=prior)
     s = scenario
     if s.gain_knowledge == "mean":
-        msg = "gain_knowledge: got 'mean', expected 'known' or 'distribution'; state evolution supposes a matched denoiser"
+        msg = "gain_knowledge: got 'mean', expected 'known' or 'distribution'; the denoiser must be matched"
         raise ValueError(msg)
     nodes, node_weights = s.gain_law.quadrature(32)
     if s.activity_prob == 0:

@@ -68,7 +68,8 @@ class Observation:
         check.probability(activity_prob=self.activity_prob)
         pilots = check.array(self.pilots, (None, None), "L, num_pilots", name="pilots")
         if pilots.shape[1] % self.pilots_per_device:
-            msg = f"pilots: got {pilots.shape[1]} columns, expected a multiple of pilots_per_device={self.pilots_per_device}"
+            wanted = f"a multiple of pilots_per_device={self.pilots_per_device}"
+            msg = f"pilots: got {pilots.shape[1]} columns, expected {wanted}"
             raise ValueError(msg)
         check.array(
             self.received,

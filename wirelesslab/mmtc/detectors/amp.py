@@ -1,5 +1,6 @@
 """Approximate message passing, batched over frames: two matrix products and one fused kernel."""
 
+import threading
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
@@ -65,7 +66,10 @@ class AMP:
             words[1:] = ["best iterate"] if words[1] == "block" else [words[1], "best iterate"]
         numbers = [f for f in fields(self) if f.name in ("iterations", "damping")]
         return ", ".join(
-            [" ".join(words), *(f"{f.name} {getattr(self, f.name):g}" for f in numbers if getattr(self, f.name) != f.default)]
+            [
+                " ".join(words),
+                *(f"{f.name} {getattr(self, f.name):g}" for f in numbers if getattr(self, f.name) != f.default),
+            ]
         )
 
     def detect(self, observation: Observation, /) -> Detection:
@@ -80,8 +84,14 @@ class AMP:
         # A prior of exactly 0 or 1 has no log-odds; this is as good as certain in either precision.
         prior_prob = float(np.clip(o.activity_prob, 1e-12, 1 - 1e-7))
 
+        scratch = threading.local()  # each thread keeps its buffers from chunk to chunk
+
         def work(part: slice) -> tuple[Real, Real, NDArray[np.int64]]:
-            return self._run(_frames_last(o.received[part]), forward, adjoint, gains, log_weights, prior_prob)
+            received = _frames_last(o.received[part])
+            shape = (2, s.shape[1], *received.shape[2:])
+            if getattr(scratch, "shape", None) != shape:
+                scratch.shape, scratch.buffers = shape, (np.empty(shape, real), np.empty(shape, real))
+            return self._run(received, forward, adjoint, gains, log_weights, prior_prob, *scratch.buffers)
 
         chunk = _chunk_frames(o.pilots.shape[1], o.num_antennas, real.itemsize)
         posteriors, tau2, iterations = zip(*map_chunks(work, o.num_frames, chunk), strict=True)
@@ -90,22 +100,30 @@ class AMP:
         )
 
     def _run(
-        self, received: Real, forward: Real, adjoint: Real, gains: Real, log_weights: Real, activity_prob: float
+        self,
+        received: Real,
+        forward: Real,
+        adjoint: Real,
+        gains: Real,
+        log_weights: Real,
+        activity_prob: float,
+        estimate: Real,
+        correlation: Real,
     ) -> tuple[Real, Real, NDArray[np.int64]]:
-        """Run one chunk of frames in real form; see `kernels` for the layout.
+        """Run one chunk of frames in real form; see `kernels` for the layout. The last two are scratch.
 
         Returns:
             Posteriors (frames, N, Q + 1), τ² (frames, iterations), iterations used (frames,).
         """
         real = received.dtype
-        _, length, m, frames = received.shape
+        _, _, m, frames = received.shape
         k, n = forward.shape[1] // 2, gains.shape[0]
         slope, bias = (RETUNED_SLOPE, RETUNED_BIAS) if self.retuned else (1.0, 0.0)
-        estimate = np.zeros((2, k, m, frames), real)
-        correlation, product = np.empty_like(estimate), np.empty_like(received)
+        estimate[:] = 0
+        product = np.empty_like(received)
         jacobian = np.empty((2, 1, 1, frames) if self.retuned else (2, m, m, frames), real)
         residual = received.copy()
-        tau2 = np.mean(residual**2, axis=(0, 1, 2), dtype=np.float64).astype(real) * 2
+        tau2 = np.asarray(2 * np.mean(residual**2, axis=(0, 1, 2), dtype=np.float64), dtype=real)
         floor = np.finfo(real).tiny * 1e6
         trace = np.full((frames, self.iterations), np.nan)
         best = _BestIterate(estimate, residual, tau2) if self.best_iterate else None
@@ -117,7 +135,16 @@ class AMP:
                 break
             before = (estimate.copy(), residual.copy()) if self.damping < 1 else None
             kernels.denoise(
-                correlation, estimate, tau2, log_weights, gains, activity_prob, PRIORS[self.prior], slope, bias, jacobian
+                correlation,
+                estimate,
+                tau2,
+                log_weights,
+                gains,
+                activity_prob,
+                PRIORS[self.prior],
+                slope,
+                bias,
+                jacobian,
             )
             np.matmul(forward, _flat(estimate), out=_flat(product))
             weight = RETUNED_ONSAGER[iteration] if self.retuned and iteration < len(RETUNED_ONSAGER) else 1.0
@@ -160,7 +187,7 @@ class _BestIterate:
 def _chunk_frames(num_pilots: int, num_antennas: int, itemsize: int) -> int:
     """Frames of a chunk: whole vectors, and an estimate and its correlation that stay in the cache."""
     fit = 2**22 // (2 * num_pilots * num_antennas * itemsize)
-    return int(np.clip(fit // 16 * 16, 16, 64))
+    return int(np.clip(fit // 16 * 16, 16, 128))
 
 
 def _frames_last(received: NDArray[np.complexfloating[Any, Any]]) -> Real:

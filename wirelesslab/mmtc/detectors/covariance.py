@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from wirelesslab import check
+from wirelesslab.mmtc.covariance_kernels import block_coordinate_descent, coordinate_descent, padded_pilots
 from wirelesslab.mmtc.detection import Detection, Real, likelihood_ratio_readout
-from wirelesslab.mmtc.kernels import block_coordinate_descent, coordinate_descent, padded_pilots
 from wirelesslab.mmtc.uplink import Observation
 from wirelesslab.rng import stream
 from wirelesslab.threads import map_chunks

@@ -45,9 +45,7 @@ class OMP:
         posteriors = likelihood_ratio_readout(o, support * mean_gain)
         return Detection(posteriors, support.sum(axis=1).astype(np.int64))
 
-    def _pursue(
-        self, o: Observation, received: NDArray[np.complexfloating[Any, Any]], most: int
-    ) -> NDArray[np.bool_]:
+    def _pursue(self, o: Observation, received: NDArray[np.complexfloating[Any, Any]], most: int) -> NDArray[np.bool_]:
         """Return the support of each frame, shape (frames, N Q)."""
         frames, q = received.shape[0], o.pilots_per_device
         adjoint = np.ascontiguousarray(o.pilots.conj().T)
@@ -60,7 +58,7 @@ class OMP:
             prior_odds = np.log1p(-o.activity_prob) - np.log(o.activity_prob / q)
         for step in range(most):
             correlation = adjoint @ residual
-            energy = np.sum(correlation.real**2 + correlation.imag**2, axis=-1, dtype=np.float64)
+            energy = np.asarray(np.sum(correlation.real**2 + correlation.imag**2, axis=-1, dtype=np.float64))
             chosen = np.argmax(np.where(allowed, energy, -1.0), axis=1)
             ratio = self._log_ratio(o, energy[everyone, chosen], chosen // q)
             running &= (ratio > prior_odds) & allowed[everyone, chosen]

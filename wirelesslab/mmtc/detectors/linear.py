@@ -4,7 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wirelesslab.mmtc.detection import Detection, Real, block_map, gaussian_log_ratios, likelihood_ratio_readout
+from wirelesslab.mmtc.detection import (
+    Detection,
+    Real,
+    block_map,
+    gaussian_log_ratios,
+    likelihood_ratio_readout,
+)
 from wirelesslab.mmtc.uplink import Observation
 from wirelesslab.threads import map_chunks
 
@@ -29,9 +35,9 @@ class MatchedFilter:
 
         def work(part: slice) -> Real:
             received = o.received[part]
-            tau2 = np.mean(np.abs(received) ** 2, axis=(1, 2), dtype=np.float64)[:, None, None]
+            tau2 = np.mean(np.abs(received) ** 2, axis=(1, 2), dtype=np.float64, keepdims=True)
             rows = adjoint @ received
-            energy = np.sum(rows.real**2 + rows.imag**2, axis=-1, dtype=np.float64).reshape(-1, n, q)
+            energy = np.asarray(np.sum(rows.real**2 + rows.imag**2, axis=-1, dtype=np.float64)).reshape(-1, n, q)
             a = np.broadcast_to(1 / tau2, energy.shape)
             return block_map(gaussian_log_ratios(a, energy / tau2**2, o.gains, m), o.activity_prob)
 
