@@ -27,7 +27,7 @@ from wirelesslab.journal import Journal, JournalError, difference, read
 from wirelesslab.results import describe, provenance, tabulate
 from wirelesslab.rng import canonical, stream
 from wirelesslab.schedule import Failure, Metrics, Point, Status
-from wirelesslab.schedule import Stop as Stop  # part of this module's interface
+from wirelesslab.schedule import Stop as Stop  # noqa: PLC0414  (part of this module's interface)
 from wirelesslab.stats import Count, Timing
 from wirelesslab.threads import one_thread
 

@@ -22,12 +22,14 @@ class RowStatistics(NamedTuple):
         slope: Its derivative by the energy, E[Δ] over the posterior of the gain.
         shrinkage: E[β/(β+τ²)] over the posterior of the gain given that the row is active.
         shrinkage_slope: The derivative of the shrinkage by the energy.
+        shrinkage_square: E[(β/(β+τ²))²] over the same posterior.
     """
 
     log_ratio: Real
     slope: Real
     shrinkage: Real
     shrinkage_slope: Real
+    shrinkage_square: Real
 
 
 def row_statistics(energy: Real, tau2: float, nodes: Real, weights: Real, num_antennas: int) -> RowStatistics:
@@ -43,10 +45,14 @@ def row_statistics(energy: Real, tau2: float, nodes: Real, weights: Real, num_an
     factor = nodes / (nodes + tau2)
     delta = factor / tau2
     each = delta * energy[..., None] - num_antennas * np.log1p(nodes / tau2) + np.log(weights)
+    if nodes.shape[-1] == 1:  # a known gain: its posterior is a point
+        k = np.broadcast_to(factor[..., 0], energy.shape)
+        return RowStatistics(each[..., 0], np.broadcast_to(delta[..., 0], energy.shape), k, np.zeros_like(k), k**2)
     log_ratio = np.asarray(logsumexp(each, axis=-1))
     omega = np.exp(each - log_ratio[..., None])
     slope, shrinkage = np.sum(omega * delta, axis=-1), np.sum(omega * factor, axis=-1)
-    return RowStatistics(log_ratio, slope, shrinkage, np.sum(omega * delta * factor, axis=-1) - slope * shrinkage)
+    shrinkage_slope = np.sum(omega * delta * factor, axis=-1) - slope * shrinkage
+    return RowStatistics(log_ratio, slope, shrinkage, shrinkage_slope, np.sum(omega * factor**2, axis=-1))
 
 
 def activity_weights(log_ratio: Real, activity_prob: float, prior: Literal["row", "block"]) -> Real:

@@ -127,7 +127,7 @@ def gaussian_log_ratios(a: Real, b: Real, gains: GainPrior, num_antennas: int) -
     return terms[0] if len(terms) == 1 else np.asarray(logsumexp(np.stack(terms), axis=0))
 
 
-def likelihood_ratio_readout(observation: Observation, powers: Real) -> Real:
+def likelihood_ratio_readout(observation: Observation, powers: Real, *, shared: bool = False) -> Real:
     r"""Return the posterior of each device's label, the others' powers being given.
 
     The block-MAP read-out shared by the covariance, greedy, linear and genie detectors: device n is
@@ -138,8 +138,8 @@ def likelihood_ratio_readout(observation: Observation, powers: Real) -> Real:
 
     Args:
         observation: What was received.
-        powers: γ, the power supposed on every pilot, shape (frames, N Q), or (1, N Q) when it is
-            the same in all frames.
+        powers: γ, the power supposed on every pilot, shape (frames, N Q), or (1, N Q) if `shared`.
+        shared: The powers are a mean over all frames; Σ is then scaled to each frame's received power.
 
     Returns:
         Posteriors, shape (frames, N, Q + 1).
@@ -147,7 +147,7 @@ def likelihood_ratio_readout(observation: Observation, powers: Real) -> Real:
     o = observation
     q, n, length = o.pilots_per_device, o.num_devices, o.pilot_length
     pilots = o.pilots.astype(np.complex128)
-    if powers.shape[0] == 1 and o.num_frames > 1:
+    if shared:
         return _shared_readout(o, pilots, powers[0])
 
     def work(part: slice) -> Real:
@@ -167,7 +167,8 @@ def likelihood_ratio_readout(observation: Observation, powers: Real) -> Real:
 def _shared_readout(o: Observation, pilots: NDArray[np.complex128], gamma: Real) -> Real:
     """The read-out for powers that are the same in all frames: one inverse for all."""
     q, n = o.pilots_per_device, o.num_devices
-    whitened = _inverse_covariance(pilots, gamma[None].astype(np.float64), o.noise_power) @ pilots
+    inverse = _inverse_covariance(pilots, gamma[None].astype(np.float64), o.noise_power)
+    whitened = inverse @ pilots
     a, mixing = _without_own(pilots, whitened, gamma[None], q)
     adjoint = np.ascontiguousarray(whitened[0].conj().T)
 
@@ -175,7 +176,10 @@ def _shared_readout(o: Observation, pilots: NDArray[np.complex128], gamma: Real)
         received = o.received[part].astype(np.complex128)
         cross = np.linalg.solve(mixing, (adjoint @ received).reshape(-1, n, q, o.num_antennas))
         b = np.sum(cross.real**2 + cross.imag**2, axis=-1)
-        return block_map(gaussian_log_ratios(np.broadcast_to(a, b.shape), b, o.gains, o.num_antennas), o.activity_prob)
+        # The number of speakers varies from frame to frame: Σ is scaled to the power that came.
+        power = np.mean((received.conj() * (inverse[0] @ received)).real, axis=(1, 2))[:, None, None]
+        ratios = gaussian_log_ratios(a / power, b / power**2, o.gains, o.num_antennas)
+        return block_map(ratios, o.activity_prob)
 
     return np.concatenate(map_chunks(work, o.num_frames, max(1, 2**21 // (16 * n * q * o.num_antennas))))
 

@@ -9,12 +9,11 @@ from scipy.special import gammaincinv
 
 from wirelesslab import check
 from wirelesslab.mmtc.denoisers import activity_weights, row_statistics
-from wirelesslab.mmtc.gains import gain_prior
 from wirelesslab.mmtc.scenario import Scenario
 from wirelesslab.rng import stream
 
 Real = NDArray[np.floating[Any]]
-NUM_NUMBERS = 2**19  # random energies per expectation: relative error of τ² about 0.2 %
+NUM_SAMPLES = 2**15  # devices per expectation: relative error of τ² about 0.3 %
 
 
 def state_evolution(
@@ -55,36 +54,36 @@ def state_evolution(
 def _mean_square_error(
     s: Scenario, tau2: float, nodes: Real, node_weights: Real, prior: Literal["row", "block"]
 ) -> float:
-    """E||x - η||²/M of one device's block.
+    r"""E||x - η||²/M of one device's block, as the mean posterior variance.
 
-    η is a conditional mean under the prior that it supposes, so the error is E|x|² - E|η|²: for the
-    row prior row by row, for the block prior block by block.
+    Given that a row is active and its gain is β_j, x is $CN(k_j r, k_j τ² I)$; the variance follows
+    from the first two moments over the posterior of activity and gain. Averaging it, instead of the
+    error itself, is exact for a conditional mean and leaves much less scatter.
     """
     q, m = s.pilots_per_device, s.num_antennas
     eps = min(s.activity_prob, 1 - 1e-12)
-    num_samples = max(256, NUM_NUMBERS // (q * nodes.size))
-    own, others = _standard_energies(num_samples, q, m)
+    own, others, level = _standard_draws(NUM_SAMPLES, q, m)
+    beta = nodes[np.searchsorted(np.cumsum(node_weights)[:-1], level)][:, None]
     known = s.gain_knowledge == "known"
-    law_nodes, law_weights = nodes, node_weights
-    signal = estimated = 0.0
-    for beta, weight in zip(law_nodes, law_weights, strict=True):
-        supposed = gain_prior("known", s.gain_law, np.array([beta])) if known else None
-        prior_nodes = supposed.nodes[0] if supposed else law_nodes
-        prior_weights = supposed.weights if supposed else law_weights
-        for first_power, probability in ((beta + tau2, eps), (tau2, 1 - eps)):
-            energy = tau2 * others
-            energy[:, 0] = first_power * own
-            stats = row_statistics(energy, tau2, prior_nodes, prior_weights, m)
-            w = activity_weights(stats.log_ratio, eps, prior)
-            power = np.mean(np.sum((w * stats.shrinkage) ** 2 * energy, axis=-1)) / m
-            estimated += float(weight) * probability * float(power)
-        signal += float(weight) * eps * float(beta)
-    return max(signal - estimated, 0.0)
+    supposed, weights = (beta[:, :, None], np.ones(1)) if known else (nodes, node_weights)
+    error = 0.0
+    for own_power, probability in ((beta + tau2, eps), (tau2, 1 - eps)):
+        energy = tau2 * others
+        energy[:, :1] = own_power * own[:, None]
+        stats = row_statistics(energy, tau2, supposed, weights, m)
+        w = activity_weights(stats.log_ratio, eps, prior)
+        second = w * (stats.shrinkage_square * energy + m * stats.shrinkage * tau2)
+        variance = np.sum(second - (w * stats.shrinkage) ** 2 * energy, axis=-1)
+        error += probability * float(np.mean(variance)) / m
+    return error
 
 
 @lru_cache(maxsize=8)
-def _standard_energies(num_samples: int, q: int, m: int) -> tuple[Real, Real]:
-    """Gamma(M) energies: a stratified column for the row that may be active, and all Q rows."""
+def _standard_draws(num_samples: int, q: int, m: int) -> tuple[Real, Real, Real]:
+    """Draw Gamma(M) energies, stratified for the row that may be active and plain for all Q rows, and gain levels.
+
+    The same numbers serve every iteration and scenario, so that the recursion is smooth.
+    """
     rng = stream(0, "state evolution", num_samples, q, m)
-    stratum = (np.arange(num_samples) + rng.random(num_samples)) / num_samples
-    return np.asarray(gammaincinv(m, stratum)), rng.standard_gamma(m, (num_samples, q))
+    strata = (np.arange(num_samples) + rng.random((2, num_samples))) / num_samples
+    return np.asarray(gammaincinv(m, strata[0])), rng.standard_gamma(m, (num_samples, q)), rng.permutation(strata[1])

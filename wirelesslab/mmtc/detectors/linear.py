@@ -63,4 +63,4 @@ class LMMSE:
         o = observation
         mean_gain = o.gains.nodes @ o.gains.weights
         powers = np.repeat(o.activity_prob / o.pilots_per_device * mean_gain, o.pilots_per_device)[None]
-        return Detection(likelihood_ratio_readout(o, powers), np.ones(o.num_frames, dtype=np.int64))
+        return Detection(likelihood_ratio_readout(o, powers, shared=True), np.ones(o.num_frames, dtype=np.int64))
