@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from wirelesslab.mmtc import Scenario, symbol_error_trial
 from wirelesslab.mmtc.detectors import named
-from wirelesslab.mmtc.report import error_figures, error_table, significantly_below
+from wirelesslab.mmtc.report import error_figures, error_table, label_axes, significantly_below
 from wirelesslab.plot import heat_maps
 from wirelesslab.session import Session, Table
 from wirelesslab.study import Stop
@@ -36,6 +36,7 @@ class Config:
         snr_db: Received SNR, per pilot symbol and antenna, in dB.
         frames_per_batch: Frames in each cell that is drawn.
         target_errors: Stop a detector at a grid point after so many errors.
+        min_batches: Draw at least so many cells: a few pilot draws tell little about all.
         max_batches: Stop it after so many cells in any case.
     """
 
@@ -48,12 +49,13 @@ class Config:
     snr_db: float = 4.0
     frames_per_batch: int = 64
     target_errors: int = 200
-    max_batches: int = 20
+    min_batches: int = 8
+    max_batches: int = 30
 
 
 QUICK: Mapping[str, Any] = {
     "pilots_per_device": (0.1, 0.2, 0.4), "activity_prob": (0.05, 0.15), "num_antennas": (4,),
-    "target_errors": 30, "max_batches": 4,
+    "target_errors": 30, "min_batches": 2, "max_batches": 4,
 }  # fmt: skip
 
 
@@ -68,20 +70,13 @@ def main(config: Config, session: Session | None = None) -> "xr.Dataset":
         "pilot_length": lengths,
     }
     trial = symbol_error_trial(*named(config.detectors), frames_per_batch=config.frames_per_batch)
-    stop = Stop(errors=config.target_errors, max_batches=config.max_batches, min_batches=3)
-    result = session.study(trial, base, over, stop)
-    result["pilot_length"].attrs = {
-        "long_name": f"pilot length L ({config.num_devices} devices)",
-        "units": "symbols",
-    }
-    result["activity_prob"].attrs = {"long_name": "active share ε"}
-    result["num_antennas"].attrs = {"long_name": "antennas M ="}
-    return result
+    stop = Stop(errors=config.target_errors, min_batches=config.min_batches, max_batches=config.max_batches)
+    return label_axes(session.study(trial, base, over, stop))
 
 
 def table(result: "xr.Dataset") -> Table:
     """Return the symbol error rates with their intervals."""
-    return error_table(result, "Symbol error rate over pilot length, activity and antennas")
+    return error_table(result, "Symbol error rate over pilot length, activity and antennas", across="pilot_length")
 
 
 def draw(result: "xr.Dataset") -> "Mapping[str, Figure]":

@@ -15,7 +15,7 @@ from wirelesslab.mmtc import ACTIVITY_LAWS, CODEBOOKS, FADINGS, GAIN_LAWS, Scena
 from wirelesslab.mmtc.detectors import named
 from wirelesslab.mmtc.gains import GainKnowledge
 from wirelesslab.mmtc.limits import with_limits
-from wirelesslab.mmtc.report import error_figures, error_table
+from wirelesslab.mmtc.report import error_figures, error_table, label_axes
 from wirelesslab.naming import build
 from wirelesslab.plot import waterfall
 from wirelesslab.session import Session, Table
@@ -45,6 +45,7 @@ class Config:
         activity_law: independent, betaburst, clustered:cluster_size=10, or activitytrace:path=FILE.
         frames_per_batch: Frames in each cell that is drawn.
         target_errors: Stop a detector at a grid point after so many errors.
+        min_batches: Draw at least so many cells: a few pilot draws tell little about all.
         max_batches: Stop it after so many cells in any case.
     """
 
@@ -63,8 +64,9 @@ class Config:
     fading: str = "rayleigh"
     activity_law: str = "independent"
     frames_per_batch: int = 64
-    target_errors: int = 200
-    max_batches: int = 40
+    target_errors: int = 300
+    min_batches: int = 10
+    max_batches: int = 60
 
 
 QUICK: Mapping[str, Any] = {
@@ -97,13 +99,13 @@ def main(config: Config, session: Session | None = None) -> "xr.Dataset":
     session = session or Session()
     base, over = scenario(config), {"num_devices": config.num_devices, "snr_db": config.snr_db}
     trial = symbol_error_trial(*named(config.detectors), frames_per_batch=config.frames_per_batch)
-    stop = Stop(errors=config.target_errors, max_batches=config.max_batches)
-    return with_limits(session.study(trial, base, over, stop), base, over)
+    stop = Stop(errors=config.target_errors, min_batches=config.min_batches, max_batches=config.max_batches)
+    return label_axes(with_limits(session.study(trial, base, over, stop), base, over))
 
 
 def table(result: "xr.Dataset") -> Table:
     """Return the symbol error rates with their intervals."""
-    return error_table(result, "Symbol error rate (low..high: 95 % interval, clustered by frame and pilot draw)")
+    return error_table(result, "Symbol error rate over SNR and number of devices", across="snr_db")
 
 
 def draw(result: "xr.Dataset") -> "Mapping[str, Figure]":

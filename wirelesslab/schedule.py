@@ -169,6 +169,7 @@ class Status:
         curves: All such pairs (an estimate before the first batch of an undeclared trial).
         errors: Errors seen so far, over all points and parts.
         seconds: Since the run began.
+        busy_seconds: Spent inside batches, summed over the workers.
         seconds_left: Estimate; None before the first batch.
         failures: Grid points that failed.
         latest: The point that was last worked on.
@@ -180,6 +181,7 @@ class Status:
     curves: int
     errors: int
     seconds: float
+    busy_seconds: float
     seconds_left: float | None
     failures: tuple[Failure, ...]
     latest: Mapping[str, Any]

@@ -37,25 +37,21 @@ class Table:
 
     def __str__(self) -> str:
         widths = [max(map(len, column)) for column in zip(self.columns, *self.rows, strict=True)]
+        texts = [all(not row[i][:1].isdigit() for row in self.rows) for i in range(len(self.columns))]
 
         def line(cells: Sequence[str]) -> str:
-            first, *rest = (
-                cell.ljust(w) if i == 0 else cell.rjust(w)
-                for i, (cell, w) in enumerate(zip(cells, widths, strict=True))
-            )
-            return "  ".join([first, *rest]).rstrip()
+            sides = zip(cells, widths, texts, strict=True)
+            return "  ".join(cell.ljust(width) if text else cell.rjust(width) for cell, width, text in sides).rstrip()
 
-        rule = "  ".join("-" * width for width in widths)
-        return "\n".join(
-            [
-                self.title,
-                "",
-                line(self.columns),
-                rule,
-                *map(line, self.rows),
-                *([self.note] if self.note else []),
-            ]
-        )
+        rule = "-" * len(line(["x" * width for width in widths]))
+        lines, before = [self.title, "", line(self.columns)], None
+        for row in self.rows:
+            if row[0] != before:
+                lines.append(rule)
+            # A repeated first cell is a group: said once.
+            lines.append(line(["" if row[0] == before else row[0], *row[1:]]))
+            before = row[0]
+        return "\n".join([*lines, rule, *([self.note] if self.note else [])])
 
 
 class Sim(Protocol):

@@ -307,6 +307,7 @@ class _Runner:
             curves=max(len(known), len(self.points)),
             errors=sum(part.primary(self.study.stop).errors for part in known),
             seconds=time.perf_counter() - self.start,
+            busy_seconds=self.busy_seconds,
             seconds_left=left if self.batches else None,
             failures=tuple(p.failure for p in self.points if p.failure is not None),
             latest=latest.values,

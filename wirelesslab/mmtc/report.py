@@ -18,27 +18,58 @@ def _points(result: xr.Dataset) -> Iterator[tuple[dict[str, int], str]]:
         yield dict(zip(dims, at, strict=True)), values
 
 
-def error_table(result: xr.Dataset, title: str) -> Table:
-    """Return one row per grid point and one column per detector and limit: rate and interval."""
+def error_table(result: xr.Dataset, title: str, *, across: str) -> Table:
+    """Return the symbol error rates: a column per value of the dim `across`, a row per detector and other point.
+
+    A cell is the rate and half its 95 % interval in per cent of the rate; "<" stands before the
+    upper end of the interval where no error was seen, "?" behind a rate that is not known as well as asked.
+    """
     names = [str(name) for name in result["detector"].values]
     lines = [name for name in LIMITS if name.replace(" ", "_") in result]
+    headings = [f"{across}={_say(value)}" if i == 0 else _say(value) for i, value in enumerate(result[across].values)]
+    others = [str(d) for d in result["ser"].dims if d not in ("detector", across)]
     rows = []
-    for at, text in _points(result):
-        point = result.isel(at)
-        cells = []
+    for at in np.ndindex(*(result.sizes[d] for d in others)):
+        point = result.isel(dict(zip(others, at, strict=True)))
+        where = " ".join(f"{d}={_say(result[d].values[i])}" for d, i in zip(others, at, strict=True))
         for name in names:
             curve = point.sel(detector=name)
-            rate, low, high = (float(curve[v]) for v in ("ser", "ser_low", "ser_high"))
-            if not np.isfinite(rate):
-                cells.append("failed")
-            elif rate == 0:
-                cells.append(f"< {high:.1e}")
-            else:
-                cells.append(f"{rate:.2e} ({low:.1e}..{high:.1e}){'' if bool(curve['complete']) else '?'}")
-        cells += [f"{float(point[name.replace(' ', '_')]):.1e}" for name in lines]
-        rows.append([text, *cells])
-    note = '"< x": no error was seen; x is the upper end of the interval for errors that come one per frame.'
-    return Table(title, ["point", *names, *lines], rows, note)
+            cells = [_cell(curve.isel({across: i})) for i in range(result.sizes[across])]
+            rows.append([where, name, *cells, f"{float(curve['seconds_per_frame'].mean()) * 1e3:.2f}"])
+        for name in lines:
+            values = point[name.replace(" ", "_")].values
+            rows.append([where, name, *(f"{value:.1e}" if np.isfinite(value) else "-" for value in values), ""])
+    note = (
+        "rate ± half the 95 % interval, clustered by frame and pilot draw; <x: no error seen, x is the interval's\n"
+        "upper end for errors that come one per frame; ?: unfinished; ms: per frame, one thread"
+    )
+    return Table(title, ["point", "detector", *headings, "ms"], rows, note)
+
+
+def _cell(point: xr.Dataset) -> str:
+    rate, low, high = (float(point[v]) for v in ("ser", "ser_low", "ser_high"))
+    if not np.isfinite(rate):
+        return "failed"
+    if rate == 0:
+        return f"<{high:.0e}"
+    return f"{rate:.2e} ±{(high - low) / 2 / rate:.0%}{'' if bool(point['complete']) else '?'}"
+
+
+def label_axes(result: xr.Dataset) -> xr.Dataset:
+    """Return `result` with names and units of the cell's numbers, for figures."""
+    labels = {
+        "snr_db": ("received SNR per pilot symbol and antenna", "dB"),
+        "num_devices": ("devices N", ""),
+        "num_antennas": ("antennas M", ""),
+        "pilot_length": ("pilot length L", "symbols"),
+        "activity_prob": ("active share ε", ""),
+        "bits_per_device": ("bits J", ""),
+    }
+    for name in result.coords:
+        if name in labels:
+            long_name, units = labels[str(name)]
+            result[name].attrs = {"long_name": long_name, "units": units}
+    return result
 
 
 def error_figures(result: xr.Dataset) -> Mapping[str, Any]:

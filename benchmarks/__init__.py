@@ -1,0 +1,1 @@
+"""What the performance claims rest on: ratios measured in one run, never a timed test."""

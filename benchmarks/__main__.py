@@ -1,0 +1,13 @@
+"""``make bench``: every speed claim as a ratio in one run."""
+
+import sys
+
+from benchmarks import detectors, studies
+from benchmarks.timing import load
+from wirelesslab.threads import available_cores
+
+if __name__ == "__main__":
+    print(f"{available_cores()} cores, load averages before: {load()}")
+    held = [detectors.main(), studies.main()]
+    print(f"load averages after: {load()}")
+    sys.exit(not all(held))
