@@ -18,15 +18,23 @@ class Watch(Protocol):
         ...
 
 
+def share(status: Status) -> float:
+    """Return the share of the expected time that has passed; 1 once every rate is known."""
+    if status.curves_done == status.curves:
+        return 1.0
+    if status.seconds_left is None:
+        return 0.0
+    return min(0.99, status.seconds / max(status.seconds + status.seconds_left, 1e-9))
+
+
 def line(status: Status) -> str:
     """Return one plain line: share done, rate, errors so far, time left."""
-    share = status.curves_done / status.curves if status.curves else 1.0
     rate = status.batches / status.seconds if status.seconds > 0 else 0.0
     left = "?" if status.seconds_left is None else readable_seconds(status.seconds_left)
     resumed = f" (+{status.resumed} from the journal)" if status.resumed else ""
     failed = f", {len(status.failures)} points FAILED" if status.failures else ""
     return (
-        f"{share:4.0%}  {status.curves_done}/{status.curves} curves' points known, {status.batches} batches{resumed}, "
+        f"{share(status):4.0%}  {status.curves_done}/{status.curves} rates known, {status.batches} batches{resumed}, "
         f"{rate:.1f} batches/s, {status.errors} errors seen, {left} left{failed}"
     )
 

@@ -1,0 +1,61 @@
+"""What the README shows works as it is written."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from wirelesslab.mmtc import Scenario, simulate
+from wirelesslab.rng import stream
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+
+
+def test_the_readme_s_script_runs_and_draws_its_figure(tmp_path):
+    script = tmp_path / "mine.py"
+    script.write_text(next(block for block in BLOCKS if "wl.Study" in block), encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, script], cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "attempts=6400" in done.stdout
+    assert (tmp_path / "waterfall.png").stat().st_size > 10_000
+    assert (tmp_path / "results" / "mine" / "journal.jsonl").exists()
+
+
+def test_the_readme_s_detector_hears_a_single_user():
+    names: dict[str, object] = {}
+    exec(next(block for block in BLOCKS if "class SingleUser" in block), names)
+    observation, truth = simulate(Scenario(num_devices=1, activity_prob=0.5, snr_db=6.0), stream(1), num_frames=500)
+    detection = names["SingleUser"]().detect(observation)
+    np.testing.assert_allclose(detection.posteriors.sum(axis=-1), 1)
+    assert np.mean(detection.labels != truth.symbols) < 0.05
+
+
+@pytest.mark.parametrize("link", re.findall(r"\]\((?!http)([^)#]+)\)", README))
+def test_a_link_of_the_readme_leads_somewhere(link):
+    assert (ROOT / link).exists(), link
+
+
+def test_every_make_target_that_the_readme_names_exists():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in set(re.findall(r"^make (\w+)", README, flags=re.MULTILINE)):
+        assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
+
+
+def test_the_makefile_finds_no_python_where_there_is_none(tmp_path):
+    (tmp_path / "Makefile").write_text((ROOT / "Makefile").read_text(encoding="utf-8"), encoding="utf-8")
+    for name in ("pyproject.toml", "constraints.txt"):
+        (tmp_path / name).write_text("", encoding="utf-8")
+    done = subprocess.run(
+        ["make", "study", "PYTHON=", "UV="], cwd=tmp_path, capture_output=True, text=True, check=False,
+        env={**os.environ, "MAKEFLAGS": ""},
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert "needs Python 3.11 or 3.12" in done.stdout + done.stderr
