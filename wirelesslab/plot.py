@@ -135,8 +135,8 @@ def heat_maps(
 ) -> "Figure":
     """Draw an error rate as coloured maps over two dims: a row per point of the other dims, a column per detector.
 
-    Colours are decades, the same in all maps; every cell prints its rate, and "<" stands before
-    the upper end of the interval where no error was seen.
+    Colours are decades, the same in all maps; every cell prints its rate. A cell where no error was
+    seen is grey, and prints "<" and the upper end of its interval.
 
     Args:
         result: A study's result.
@@ -164,23 +164,16 @@ def heat_maps(
             axis = axes[row, column]
             cells = result.isel(point).sel(detector=name).transpose(y, x, ...)
             rate, high = cells[metric].values, cells[f"{metric}_high"].values
-            shown = np.where(rate > 0, rate, high)
-            mesh = axis.pcolormesh(
-                np.ma.masked_invalid(shown), norm=norm, cmap="cividis", edgecolors="white", linewidth=0.4
-            )
-            for (i, j), value in np.ndenumerate(shown):
+            # A cell without any error has no colour: its rate is only known to lie below what it prints.
+            seen = np.ma.masked_where(~(rate > 0), rate)
+            axis.set_facecolor("0.93")
+            mesh = axis.pcolormesh(seen, norm=norm, cmap="cividis", edgecolors="white", linewidth=0.4)
+            for (i, j), value in np.ndenumerate(np.where(rate > 0, rate, high)):
                 if np.isfinite(value):
-                    dark = norm(value) < 0.55
+                    dark = rate[i, j] > 0 and norm(value) < 0.55
                     text = _short(value) if rate[i, j] > 0 else f"<{_short(value)}"
-                    axis.text(
-                        j + 0.5,
-                        i + 0.5,
-                        text,
-                        ha="center",
-                        va="center",
-                        fontsize=6.5,
-                        color="white" if dark else "black",
-                    )
+                    color = "white" if dark else "black"
+                    axis.text(j + 0.5, i + 0.5, text, ha="center", va="center", fontsize=6.5, color=color)
             axis.set_xticks(np.arange(result.sizes[x]) + 0.5, [_say(v) for v in result[x].values], fontsize=8)
             axis.set_yticks(np.arange(result.sizes[y]) + 0.5, [_say(v) for v in result[y].values], fontsize=8)
             if row == 0:
