@@ -29,13 +29,13 @@ def test_a_probability_in_per_cent_is_told_how_to_be_written():
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_probability_that_is_not_finite_is_refused(value):
-    with pytest.raises(ValueError, match="bias: got .*expected a finite number"):
+    with pytest.raises(ValueError, match=r"bias: got .*expected a finite number"):
         Coin(bias=value)
 
 
 @pytest.mark.parametrize("value", ["0.1", None, True, 1j], ids=repr)
 def test_what_is_no_number_is_no_probability(value):
-    with pytest.raises(TypeError, match="activity_prob: got .*expected a number"):
+    with pytest.raises(TypeError, match=r"activity_prob: got .*expected a number"):
         Scenario(activity_prob=value)
 
 
@@ -48,7 +48,7 @@ def test_a_cell_without_antennas_devices_or_pilots_is_refused(field, value):
 
 @pytest.mark.parametrize("value", [2.0, "2", True, None], ids=repr)
 def test_what_is_counted_must_be_a_whole_number(value):
-    with pytest.raises(TypeError, match="num_antennas: got .*expected a whole number"):
+    with pytest.raises(TypeError, match=r"num_antennas: got .*expected a whole number"):
         check.positive_integer(num_antennas=value)
 
 
@@ -66,7 +66,7 @@ def test_numbers_of_numpy_are_numbers():
 
 @pytest.mark.parametrize("value", [0, -1.5])
 def test_what_must_be_positive_is_above_0(value):
-    with pytest.raises(ValueError, match="noise_power: got .*expected a number above 0"):
+    with pytest.raises(ValueError, match=r"noise_power: got .*expected a number above 0"):
         check.positive(noise_power=value)
 
 
@@ -111,7 +111,7 @@ def test_an_array_with_nan_or_infinity_is_refused_and_told_where(bad):
 
 @pytest.mark.parametrize("value", [["a", "b"], [None, 1], [object()]], ids=repr)
 def test_an_array_of_no_numbers_is_refused(value):
-    with pytest.raises(TypeError, match="rows: got an array of .*expected numbers"):
+    with pytest.raises(TypeError, match=r"rows: got an array of .*expected numbers"):
         check.array(value, (None,), "N", name="rows")
 
 
@@ -136,5 +136,5 @@ def test_free_memory_is_a_plausible_number():
 
 
 def test_a_cell_that_does_not_fit_in_memory_is_refused_before_anything_is_drawn():
-    with pytest.raises(MemoryError, match="needs .*are free; .*(num_|pilot_length)"):
+    with pytest.raises(MemoryError, match=r"needs .*are free; .*(num_|pilot_length)"):
         simulate(Scenario(num_devices=2_000_000_000), stream(1), num_frames=1)

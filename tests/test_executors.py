@@ -1,5 +1,6 @@
 """Who computes a study does not matter: one process, several, a hostile order, a cluster, or a crash between."""
 
+import contextlib
 import os
 import random
 import signal
@@ -37,10 +38,11 @@ from wirelesslab.study import Stop, Study, StudyFailedError
 
 SEED = 7
 PLAYERS = (ANNA, BERT, CARL)
+STOP = Stop(errors=25, max_batches=10)
 
 
-def study(log: str = "", over=None, players=PLAYERS, stop=Stop(errors=25, max_batches=10), seconds=0.0) -> Study:
-    trial = TossTrial(players=players, log=str(log), seconds=seconds)
+def study(log: str = "", over=None, players=PLAYERS, stop=STOP) -> Study:
+    trial = TossTrial(players=players, log=str(log))
     return Study(trial, Coin(), over or {"bias": [0.02, 0.1, 0.3]}, stop, SEED)
 
 
@@ -142,16 +144,15 @@ def test_an_executor_that_is_given_is_left_open(sequential):
 
 
 def test_a_batch_that_was_computed_in_vain_cannot_fail_a_point():
-    # Two batches are enough; an executor that runs ahead meets the failure of the third, which
-    # a single worker never sees.
-    usual = study(over={"trouble": ["fails in batch 2"]}, stop=Stop(errors=None, max_batches=6, min_batches=2))
-    enough = Study(usual.trial, Coin(bias=0.5, trouble="fails in batch 2"), {}, Stop(errors=40, max_batches=6), SEED)
-    trial = TossTrial(players=(ANNA,))
-    alone = Study(trial, enough.base, {}, enough.stop, SEED).run(workers=1)
+    # Two batches of about 40 errors are enough. An executor that runs ahead meets the failure of
+    # the third, which a single worker never sees.
+    coin, stop = Coin(bias=0.5, trouble="fails in batch 2"), Stop(errors=60, max_batches=6)
+    needs_two = Study(TossTrial(players=(ANNA,)), coin, {}, stop, SEED)
+    alone = needs_two.run(workers=1)
     assert int(alone["batches"].max()) == 2
     assert alone.attrs["failures"] == "[]"
     with Hostile(0, lifo=True) as executor:
-        ahead = Study(trial, enough.base, {}, enough.stop, SEED).run(executor=executor)
+        ahead = needs_two.run(executor=executor)
     same_counts(ahead, alone)
     assert ahead.attrs["failures"] == "[]"
 
@@ -282,7 +283,7 @@ class NotHere:
     bias: float = 0.1
 
     def __reduce__(self):
-        raise TypeError("it stays here")  # noqa: EM101
+        raise TypeError("it stays here")
 
 
 def test_a_configuration_that_cannot_be_pickled_is_reported_as_the_failure_of_its_point():
@@ -291,7 +292,7 @@ def test_a_configuration_that_cannot_be_pickled_is_reported_as_the_failure_of_it
 
 
 def test_a_worker_process_that_dies_ends_the_study_with_an_error_that_teaches(tmp_path):
-    with pytest.raises(StudyFailedError, match="a worker process died .*trouble=dies.*run again to go on"):
+    with pytest.raises(StudyFailedError, match=r"a worker process died .*trouble=dies.*run again to go on"):
         study(over={"trouble": ["dies"]}).run(tmp_path, workers=2)
     result = study(over={"trouble": [""]}).run(tmp_path, workers=1)
     assert bool(result["complete"].all())
@@ -376,12 +377,8 @@ def interrupted(command: list[str], ready: Callable[[], bool], seconds: float = 
         _, stderr = process.communicate(timeout=seconds)
         return process.returncode, stderr, time.monotonic() - start
     finally:
-        for left in psutil.process_iter():
-            try:
-                if os.getpgid(left.pid) == process.pid:
-                    left.kill()
-            except (ProcessLookupError, psutil.NoSuchProcess):
-                continue
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # workers that were left
         process.wait(10)
 
 
@@ -404,11 +401,11 @@ def test_ctrl_c_does_not_wait_for_batches_that_nobody_will_read(tmp_path):
     folder, log = tmp_path / "result", tmp_path / "log"
     command = script(tmp_path, long_study(folder, seconds=40, log=str(log)))
     try:
-        code, _, seconds = interrupted(command, lambda: len(notes(log)) >= 2, seconds=15)
+        code, _, seconds = interrupted(command, lambda: len(notes(log)) >= 2, seconds=10)
     except subprocess.TimeoutExpired:
-        pytest.fail("15 s after Ctrl+C the study still waits for batches of 40 s")
+        pytest.fail("10 s after Ctrl+C the study still waits for batches of 40 s")
     assert code != 0
-    assert seconds < 15
+    assert seconds < 10
 
 
 @pytest.mark.parametrize("journal", [False, True], ids=["without a journal", "with a journal"])

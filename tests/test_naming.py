@@ -75,12 +75,12 @@ def test_a_law_that_cannot_be_built_is_refused_with_what_could_be(text, message)
 
 @pytest.mark.parametrize("text", ["litres=1.5", "lid=yes", "power_w="])
 def test_a_value_of_the_wrong_kind_is_refused(text):
-    with pytest.raises(ValueError, match="kettle: .*expected a value such as"):
+    with pytest.raises(ValueError, match=r"kettle: .*expected a value such as"):
         build([Kettle], f"kettle:{text}", name="kettle")
 
 
 def test_a_law_that_lacks_a_value_says_which():
-    with pytest.raises((TypeError, ValueError), match="activity_law: .*path"):
+    with pytest.raises((TypeError, ValueError), match=r"activity_law: .*path"):
         build(ACTIVITY_LAWS, "activitytrace", name="activity_law")
 
 

@@ -48,7 +48,7 @@ def test_an_interval_holds_the_rate_and_lies_in_0_and_1(a, b):
         assert 0 <= low <= count.rate <= high <= 1
         assert high > low
     else:
-        assert math.isnan(low) and math.isnan(high) and math.isnan(count.rate)
+        assert all(map(math.isnan, (low, high, count.rate)))
 
 
 @given(counts(), counts())

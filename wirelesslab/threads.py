@@ -6,6 +6,7 @@ with one BLAS thread, and the chunks, not the products, are spread over the core
 """
 
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,15 @@ _lock = threading.Lock()
 _holders = 0
 _restore: Callable[[], None] | None = None
 _local = threading.local()
+_known: tuple[int, ThreadpoolController] | None = None
+
+
+def _controller() -> ThreadpoolController:
+    """The BLAS libraries that are loaded; looked for again when modules have been imported since."""
+    global _known  # noqa: PLW0603
+    if _known is None or _known[0] != len(sys.modules):
+        _known = (len(sys.modules), ThreadpoolController())
+    return _known[1]
 
 
 def available_cores() -> int:
@@ -35,7 +45,7 @@ def one_blas_thread() -> Iterator[None]:
     global _holders, _restore  # noqa: PLW0603  (BLAS itself keeps its thread count in a global)
     with _lock:
         if _holders == 0:
-            _restore = ThreadpoolController().limit(limits=1, user_api="blas").restore_original_limits
+            _restore = _controller().limit(limits=1, user_api="blas").restore_original_limits
         _holders += 1
     try:
         yield

@@ -55,7 +55,7 @@ def test_powers_are_those_of_the_oracle(cell, block_constrained):
 
 
 @pytest.mark.parametrize("block_constrained", [False, True], ids=["free", "block"])
-@pytest.mark.parametrize("snr_db", [20, 40, 60, 80])
+@pytest.mark.parametrize("snr_db", [20, 40, 60])
 def test_powers_are_those_of_the_oracle_when_noise_is_weak(snr_db, block_constrained):
     # Noise at 60 dB below the signal is what a near device of a path-loss cell has at 12 dB.
     scenario = replace(CELL, num_devices=20, pilot_length=30, activity_prob=0.1, snr_db=snr_db)

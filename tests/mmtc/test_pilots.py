@@ -95,7 +95,7 @@ def test_zadoff_chu_with_more_pilots_than_sequences_is_refused_and_says_what_to_
 
 
 def test_zadoff_chu_of_one_symbol_is_refused():
-    with pytest.raises(ValueError, match="pilot_length 1, expected at least 2"):
+    with pytest.raises(ValueError, match="pilot_length 1, expected at least 3"):
         ZadoffChu().draw(stream(1), 1, 1)
 
 

@@ -28,20 +28,20 @@ NUM_SAMPLES = 200_000
         replace(CROWDED, bits_per_device=1, num_antennas=8),
         replace(CROWDED, gain_law=EqualGain(gain_db=4)),
     ],
-    ids=["crowded", "noisy", "many antennas", "loud"],
+    ids=["crowded", "noisy", "many antennas", "loud, one antenna"],
 )
 def test_state_evolution_is_the_monte_carlo_one(scenario, prior):
-    s, iterations = scenario, 8
+    s, iterations = scenario, 6
     gain = float(s.gain_law.quadrature(1)[0][0])
     runs = np.array([
         tau_squared(
             prior, s.noise_power, gain, s.num_devices, s.pilots_per_device, s.pilot_length, s.num_antennas,
-            s.activity_prob, iterations=iterations, num_samples=40_000, rng=stream(1, prior, run),
+            s.activity_prob, iterations=iterations, num_samples=25_000, rng=stream(1, prior, run),
         )
         for run in range(12)
     ])  # fmt: skip
     predicted = state_evolution(s, iterations=iterations, prior=prior)
-    # The runs tell their own standard error, near 0.5 %; the package's own sampling may add 0.3 %.
+    # The runs tell their own standard error, near 0.7 %; the package's own sampling may add 0.3 %.
     error = runs.std(axis=0, ddof=1) / np.sqrt(len(runs))
     assert np.all(error < 0.01 * predicted)
     assert np.all(np.abs(predicted - runs.mean(axis=0)) < 4 * error + 0.003 * predicted)
@@ -49,7 +49,7 @@ def test_state_evolution_is_the_monte_carlo_one(scenario, prior):
 
 def test_state_evolution_starts_at_the_received_power_and_never_rises():
     for scenario in (CROWDED, SPREAD, ANNULUS, replace(ANNULUS, gain_knowledge="distribution")):
-        trace = state_evolution(scenario, iterations=15)
+        trace = state_evolution(scenario, iterations=8)
         nodes, weights = scenario.gain_law.quadrature(32)
         start = scenario.noise_power + scenario.activity_prob * scenario.num_devices / scenario.pilot_length * (
             nodes @ weights
@@ -62,7 +62,8 @@ def test_state_evolution_starts_at_the_received_power_and_never_rises():
 def test_knowing_less_of_the_gains_or_of_the_blocks_never_lowers_the_effective_noise():
     for scenario in (SPREAD, ANNULUS):
         known, ignorant = (
-            state_evolution(replace(scenario, gain_knowledge=knowledge))[-1] for knowledge in ("known", "distribution")
+            state_evolution(replace(scenario, gain_knowledge=knowledge), iterations=8)[-1]
+            for knowledge in ("known", "distribution")
         )
         assert known <= ignorant * 1.005
     assert state_evolution(CROWDED, prior="block")[-1] <= state_evolution(CROWDED, prior="row")[-1] * 1.005

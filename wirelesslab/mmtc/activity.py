@@ -144,12 +144,17 @@ def load_activity(path: str | Path) -> NDArray[np.generic]:
         raise FileNotFoundError(msg)
     try:
         if file.suffix == ".npy":
-            return np.asarray(np.load(file, allow_pickle=False))
-        text = file.read_text(encoding="utf-8").replace(",", " ")
-        return np.loadtxt(text.splitlines(), ndmin=2)
-    except (ValueError, UnicodeDecodeError) as error:
+            table = np.asarray(np.load(file, allow_pickle=False))
+        else:
+            lines = [line for line in file.read_text(encoding="utf-8").replace(",", " ").splitlines() if line.strip()]
+            table = np.loadtxt(lines, ndmin=2) if lines else np.empty(0)
+    except (ValueError, EOFError, IsADirectoryError) as error:
         msg = f"activity: {str(path)!r} holds no table of 0 and 1 with one frame per line ({error})"
         raise ValueError(msg) from error
+    if table.ndim != 2 or not table.size:
+        msg = f"activity: {str(path)!r} holds an array of shape {table.shape}, expected a table (frames, N)"
+        raise ValueError(msg)
+    return table
 
 
 def checked_activity(

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from wirelesslab.mmtc.kernels import Complex, jit
 
 PAD = 8  # symbols per vector, float64
+CANCELS = 1e-4  # taking out a power shrinks P's determinant by this factor: the rank-one change has lost its digits
 
 
 def padded_pilots(pilots: Complex) -> NDArray[np.float64]:
@@ -77,6 +78,18 @@ def _change(inverse: Any, u: Any, factor: float) -> None:
 
 
 @jit()
+def _rebuild(inverse: Any, pilots: Any, powers: Any, noise_power: float, received: Any, u: Any) -> None:
+    """P from its powers alone: adding them one by one loses nothing, as removing a strong one would."""
+    inverse[:] = 0.0
+    for symbol in range(inverse.shape[1]):
+        inverse[0, symbol, symbol] = 1.0 / noise_power
+    for i in range(powers.size):
+        if powers[i] > 0.0:
+            a, _ = _project(inverse, pilots, i, received, u)
+            _change(inverse, u, powers[i] / (1.0 + powers[i] * a))
+
+
+@jit()
 def coordinate_descent(
     received: Complex,
     pilots: NDArray[np.float64],
@@ -102,12 +115,19 @@ def coordinate_descent(
     gammas[:] = 0.0
     for f in range(received.shape[0]):
         _load_frame(received[f], noise_power, signal, inverse)
-        for i in order.flat:
-            a, b = _project(inverse, pilots, i, signal, u)
-            d = max((b - a) / (a * a), -gammas[f, i])
-            if d != 0.0:
-                gammas[f, i] += d
-                _change(inverse, u, d / (1.0 + d * a))
+        for sweep in range(order.shape[0]):
+            if sweep > 0:  # sheds the rounding of a sweep's changes
+                _rebuild(inverse, pilots, gammas[f], noise_power, signal, u)
+            for i in order[sweep]:
+                a, b = _project(inverse, pilots, i, signal, u)
+                d = max((b - a) / (a * a), -gammas[f, i])
+                if d == 0.0:
+                    continue
+                gammas[f, i] = gammas[f, i] + d if d > -gammas[f, i] else 0.0
+                if 1.0 + d * a > CANCELS:
+                    _change(inverse, u, d / (1.0 + d * a))
+                else:
+                    _rebuild(inverse, pilots, gammas[f], noise_power, signal, u)
 
 
 @jit()
@@ -137,12 +157,18 @@ def block_coordinate_descent(
     gammas[:] = 0.0
     for f in range(received.shape[0]):
         _load_frame(received[f], noise_power, signal, inverse)
-        for n in order.flat:
+        for visit in range(order.size):
+            n = order.flat[visit]
+            if visit > 0 and visit % order.shape[1] == 0:
+                _rebuild(inverse, pilots, gammas[f], noise_power, signal, u)
             for i in range(n * num_pilots, (n + 1) * num_pilots):
                 if gammas[f, i] > 0.0:
                     a, b = _project(inverse, pilots, i, signal, u)
-                    _change(inverse, u, -gammas[f, i] / (1.0 - gammas[f, i] * a))
-                    gammas[f, i] = 0.0
+                    removed, gammas[f, i] = gammas[f, i], 0.0
+                    if 1.0 - removed * a > CANCELS:
+                        _change(inverse, u, -removed / (1.0 - removed * a))
+                    else:
+                        _rebuild(inverse, pilots, gammas[f], noise_power, signal, u)
             best, lowest, step, factor = 0, 0.0, 0.0, 0.0
             for i in range(n * num_pilots, (n + 1) * num_pilots):
                 a, b = _project(inverse, pilots, i, signal, u)

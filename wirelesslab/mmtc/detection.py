@@ -92,6 +92,14 @@ class Assuming:
         return self.detector.detect(told)
 
 
+def resolvable_noise(noise_power: float, signal_power: float) -> float:
+    """Return the noise power that double precision can tell apart beside `signal_power`: at least 1e-11 of it.
+
+    Only scenarios beyond 100 dB of SNR and gain spread notice; without it their inverses are rounding errors.
+    """
+    return max(noise_power, 1e-11 * signal_power, 1e-77)
+
+
 def block_map(log_ratios: Real, activity_prob: float) -> Real:
     """Return the posterior of each label from log-likelihood ratios against silence.
 
@@ -147,12 +155,13 @@ def likelihood_ratio_readout(observation: Observation, powers: Real, *, shared: 
     o = observation
     q, n, length = o.pilots_per_device, o.num_devices, o.pilot_length
     pilots = o.pilots.astype(np.complex128)
+    noise_power = resolvable_noise(o.noise_power, float(powers.max(initial=0.0)))
     if shared:
-        return _shared_readout(o, pilots, powers[0])
+        return _shared_readout(o, pilots, powers[0], noise_power)
 
     def work(part: slice) -> Real:
         gamma = powers[part].astype(np.float64)
-        inverse = _inverse_covariance(pilots, gamma, o.noise_power)
+        inverse = _inverse_covariance(pilots, gamma, noise_power)
         whitened = inverse @ pilots  # (frames, L, K)
         a, mixing = _without_own(pilots, whitened, gamma, q)
         cross = np.swapaxes(whitened.conj(), 1, 2) @ o.received[part].astype(np.complex128)
@@ -164,10 +173,10 @@ def likelihood_ratio_readout(observation: Observation, powers: Real, *, shared: 
     return np.concatenate(map_chunks(work, o.num_frames, chunk))
 
 
-def _shared_readout(o: Observation, pilots: NDArray[np.complex128], gamma: Real) -> Real:
+def _shared_readout(o: Observation, pilots: NDArray[np.complex128], gamma: Real, noise_power: float) -> Real:
     """The read-out for powers that are the same in all frames: one inverse for all."""
     q, n = o.pilots_per_device, o.num_devices
-    inverse = _inverse_covariance(pilots, gamma[None].astype(np.float64), o.noise_power)
+    inverse = _inverse_covariance(pilots, gamma[None].astype(np.float64), noise_power)
     whitened = inverse @ pilots
     a, mixing = _without_own(pilots, whitened, gamma[None], q)
     adjoint = np.ascontiguousarray(whitened[0].conj().T)
@@ -178,6 +187,7 @@ def _shared_readout(o: Observation, pilots: NDArray[np.complex128], gamma: Real)
         b = np.sum(cross.real**2 + cross.imag**2, axis=-1)
         # The number of speakers varies from frame to frame: Σ is scaled to the power that came.
         power = np.mean((received.conj() * (inverse[0] @ received)).real, axis=(1, 2))[:, None, None]
+        power = np.maximum(power, 1e-30)  # a frame of zeros is a frame of silence
         ratios = gaussian_log_ratios(a / power, b / power**2, o.gains, o.num_antennas)
         return block_map(ratios, o.activity_prob)
 

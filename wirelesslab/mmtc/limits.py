@@ -96,7 +96,7 @@ def _overtaken(theta: float, active_power: float, tau2: float, m: int, q: int) -
     """P(the active row is above θ, and another row above it): the integral over the active row's energy."""
 
     def integrand(x: float) -> float:
-        others = float(gammaincc(m, x * active_power / tau2))
+        others = min(float(gammaincc(m, x * active_power / tau2)), 1 - 1e-16)
         return (
             float(np.exp((m - 1) * np.log(x) - x - gammaln(m)) * -np.expm1((q - 1) * np.log1p(-others))) if x else 0.0
         )

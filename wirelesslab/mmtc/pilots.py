@@ -103,8 +103,8 @@ def complex_normal(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[
 
 
 def _largest_prime(limit: int) -> int:
-    for candidate in range(limit, 1, -1):
+    for candidate in range(limit, 2, -1):  # of length 2, shifts are collinear
         if all(candidate % factor for factor in range(2, int(candidate**0.5) + 1)):
             return candidate
-    msg = f"codebook: got pilot_length {limit}, expected at least 2 for Zadoff-Chu"
+    msg = f"codebook: got pilot_length {limit}, expected at least 3 for Zadoff-Chu"
     raise ValueError(msg)

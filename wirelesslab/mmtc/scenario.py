@@ -57,6 +57,16 @@ class Scenario:
         check.probability(activity_prob=self.activity_prob)
         check.within(-200, 200, snr_db=self.snr_db)
         check.one_of(GAIN_KNOWLEDGE, gain_knowledge=self.gain_knowledge)
+        for name, example in (
+            ("codebook", "Gaussian()"),
+            ("gain_law", "PathLoss()"),
+            ("fading", "Rician(k_factor_db=6)"),
+            ("activity_law", "BetaBurst()"),
+        ):
+            law = getattr(self, name)
+            if isinstance(law, type) or not hasattr(law, "draw"):
+                msg = f"{name}: got {law!r}, expected a law with its numbers, such as {example}"
+                raise TypeError(msg)
 
     @property
     def pilots_per_device(self) -> int:

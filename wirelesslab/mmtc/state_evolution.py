@@ -13,7 +13,7 @@ from wirelesslab.mmtc.scenario import Scenario
 from wirelesslab.rng import stream
 
 Real = NDArray[np.floating[Any]]
-NUM_SAMPLES = 2**15  # devices per expectation: relative error of τ² about 0.3 %
+NUM_ENERGIES = 2**18  # energies per expectation: relative error of τ² a few tenths of a per cent
 
 
 def state_evolution(
@@ -62,7 +62,7 @@ def _mean_square_error(
     """
     q, m = s.pilots_per_device, s.num_antennas
     eps = min(s.activity_prob, 1 - 1e-12)
-    own, others, level = _standard_draws(NUM_SAMPLES, q, m)
+    own, others, level = _standard_draws(max(2**10, NUM_ENERGIES // q), q, m)
     beta = nodes[np.searchsorted(np.cumsum(node_weights)[:-1], level)][:, None]
     known = s.gain_knowledge == "known"
     supposed, weights = (beta[:, :, None], np.ones(1)) if known else (nodes, node_weights)
@@ -80,10 +80,13 @@ def _mean_square_error(
 
 @lru_cache(maxsize=8)
 def _standard_draws(num_samples: int, q: int, m: int) -> tuple[Real, Real, Real]:
-    """Draw Gamma(M) energies, stratified for the row that may be active and plain for all Q rows, and gain levels.
+    """Draw Gamma(M) energies of the row that may be active and of all Q rows, and gain levels.
 
-    The same numbers serve every iteration and scenario, so that the recursion is smooth.
+    Each column is stratified and shuffled (a Latin hypercube). The same numbers serve every iteration and
+    scenario, so that the recursion is smooth.
     """
     rng = stream(0, "state evolution", num_samples, q, m)
-    strata = (np.arange(num_samples) + rng.random((2, num_samples))) / num_samples
-    return np.asarray(gammaincinv(m, strata[0])), rng.standard_gamma(m, (num_samples, q)), rng.permutation(strata[1])
+    order = rng.permuted(np.tile(np.arange(num_samples), (q + 2, 1)), axis=1)
+    strata = (order + rng.random(order.shape)) / num_samples
+    energies = gammaincinv(m, strata[:-1])
+    return energies[0], np.ascontiguousarray(energies[1:].T), strata[-1]

@@ -71,15 +71,25 @@ class Observation:
             wanted = f"a multiple of pilots_per_device={self.pilots_per_device}"
             msg = f"pilots: got {pilots.shape[1]} columns, expected {wanted}"
             raise ValueError(msg)
-        check.array(
+        received = check.array(
             self.received,
             (None, pilots.shape[0], None),
             "frames, L, M",
             name="received",
             because=f"L was set by pilots {pilots.shape}",
         )
+        for name, values in (("received", received), ("pilots", pilots)):
+            if values.dtype not in (np.complex64, np.complex128):
+                msg = f"{name}: got an array of {values.dtype}, expected complex64 or complex128"
+                raise TypeError(msg)
+        if not received.size:
+            msg = f"received: got shape {received.shape}, expected at least one frame, symbol and antenna"
+            raise ValueError(msg)
         nodes = check.array(self.gains.nodes, (self.num_devices, None), "N, J", name="gains.nodes")
-        check.array(self.gains.weights, (nodes.shape[1],), "J", name="gains.weights")
+        weights = check.array(self.gains.weights, (nodes.shape[1],), "J", name="gains.weights")
+        if np.any(nodes < 0) or np.any(weights <= 0):
+            msg = "gains: got a negative gain or a weight that is not above 0, expected linear gains and probabilities"
+            raise ValueError(msg)
 
     @property
     def num_frames(self) -> int:

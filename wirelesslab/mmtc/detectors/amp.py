@@ -124,11 +124,11 @@ class AMP:
         jacobian = np.empty((2, 1, 1, frames) if self.retuned else (2, m, m, frames), real)
         residual = received.copy()
         tau2 = np.asarray(2 * np.mean(residual**2, axis=(0, 1, 2), dtype=np.float64), dtype=real)
-        floor = np.finfo(real).tiny * 1e6
+        floor = np.finfo(real).tiny * 1e6  # a frame of zeros is a frame of silence
+        np.maximum(tau2, floor, out=tau2)
         trace = np.full((frames, self.iterations), np.nan)
         best = _BestIterate(estimate, residual, tau2) if self.best_iterate else None
         for iteration in range(self.iterations):
-            np.maximum(tau2, floor, out=tau2)
             trace[:, iteration] = tau2
             np.matmul(adjoint, _flat(residual), out=_flat(correlation))
             if iteration == self.iterations - 1:
@@ -153,6 +153,7 @@ class AMP:
                 estimate[:] = self.damping * estimate + (1 - self.damping) * before[0]
                 residual[:] = self.damping * residual + (1 - self.damping) * before[1]
                 tau2[:] = 2 * np.mean(residual**2, axis=(0, 1, 2), dtype=np.float64)
+            np.maximum(tau2, floor, out=tau2)
             if best is not None and not best.offer(estimate, residual, tau2):
                 break
         used = np.full(frames, self.iterations, dtype=np.int64)

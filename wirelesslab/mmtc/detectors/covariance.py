@@ -6,7 +6,7 @@ import numpy as np
 
 from wirelesslab import check
 from wirelesslab.mmtc.covariance_kernels import block_coordinate_descent, coordinate_descent, padded_pilots
-from wirelesslab.mmtc.detection import Detection, Real, likelihood_ratio_readout
+from wirelesslab.mmtc.detection import Detection, Real, likelihood_ratio_readout, resolvable_noise
 from wirelesslab.mmtc.uplink import Observation
 from wirelesslab.rng import stream
 from wirelesslab.threads import map_chunks
@@ -51,11 +51,12 @@ class Covariance:
         rng = stream(self.order_seed, "covariance sweeps", num_coordinates)
         order = np.stack([rng.permutation(num_coordinates) for _ in range(self.sweeps)])
         powers = np.zeros((o.num_frames, o.pilots.shape[1]))
+        noise_power = resolvable_noise(o.noise_power, float(np.max(np.abs(o.received)) ** 2))
         pilots = padded_pilots(o.pilots)
         descend = block_coordinate_descent if self.block_constrained else coordinate_descent
 
         def work(part: slice) -> None:
-            descend(np.ascontiguousarray(o.received[part]), pilots, o.noise_power, order, powers[part])
+            descend(np.ascontiguousarray(o.received[part]), pilots, noise_power, order, powers[part])
 
         map_chunks(work, o.num_frames, FRAMES_PER_CHUNK)
         return powers

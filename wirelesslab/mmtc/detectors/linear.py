@@ -36,6 +36,7 @@ class MatchedFilter:
         def work(part: slice) -> Real:
             received = o.received[part]
             tau2 = np.mean(np.abs(received) ** 2, axis=(1, 2), dtype=np.float64, keepdims=True)
+            tau2 = np.maximum(tau2, 1e-30)  # a frame of zeros is a frame of silence
             rows = adjoint @ received
             energy = np.asarray(np.sum(rows.real**2 + rows.imag**2, axis=-1, dtype=np.float64)).reshape(-1, n, q)
             a = np.broadcast_to(1 / tau2, energy.shape)
