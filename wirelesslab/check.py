@@ -108,7 +108,11 @@ def array(value: ArrayLike, shape: tuple[int | None, ...], axes: str, *, name: s
         TypeError: Not numbers.
         ValueError: Another shape, or entries that are not finite.
     """
-    result = np.asarray(value)
+    try:
+        result = np.asarray(value)
+    except ValueError as error:
+        msg = f"{name}: got rows of different lengths or kinds ({error}), expected an array ({axes})"
+        raise ValueError(msg) from error
     if result.dtype.kind not in "biufc":
         msg = f"{name}: got an array of {result.dtype}, expected numbers"
         raise TypeError(msg)

@@ -74,9 +74,13 @@ class CommaList(click.ParamType):  # type: ignore[type-arg]
         if isinstance(value, tuple):
             return value
         try:
-            return tuple(self.kind(part.strip()) for part in str(value).split(",") if part.strip())
+            values = tuple(self.kind(part.strip()) for part in str(value).split(",") if part.strip())
         except ValueError:
-            self.fail(f"got {value!r}, expected numbers separated by commas, such as 0,5,10", param, ctx)
+            values = ()
+        if not values:
+            what = "names" if self.kind is str else "numbers"
+            self.fail(f"got {value!r}, expected {what} separated by commas, such as 0,5,10", param, ctx)
+        return values
 
 
 def option(field: dataclasses.Field[Any], kind: Any, text: str) -> click.Option:
@@ -199,7 +203,11 @@ def run_group() -> None:
 def show(folder: Path, redraw: bool) -> None:
     """Show the table and the figures of a run again, or how far an unfinished one has come."""
     if (folder / "summary.json").exists():
-        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+        try:
+            summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+        except ValueError as error:
+            msg = f"folder: {folder / 'summary.json'} is damaged ({error}); run the sim again, its journal is kept"
+            raise click.ClickException(msg) from error
         click.echo(f"{summary['table']}\n")
         made = f"seed {summary['seed']}, {summary['wall_seconds']} s, {summary['created']}"
         click.echo(f"made by  {summary['command']}  ({made})")
@@ -242,7 +250,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; errors that teach are printed without their origin."""
     words = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        cli.main(args=words, prog_name="wirelesslab", standalone_mode=False)
+        code = cli.main(args=words, prog_name="wirelesslab", standalone_mode=False)
     except click.exceptions.Exit as leave:
         sys.exit(leave.exit_code)
     except click.ClickException as error:
@@ -256,6 +264,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         click.echo(f"Error: {error}", err=True)
         sys.exit(2)
+    sys.exit(code if isinstance(code, int) else 0)  # what ctx.exit was given
 
 
 def run_file(module: types.ModuleType | str) -> None:

@@ -33,16 +33,11 @@ def local_executor(trial: object, workers: int | None = None) -> Executor:
 
     Raises:
         TypeError: `trial` cannot be sent to another process.
-        RuntimeError: Called while a worker process imports the main script.
+        RuntimeError: See `refuse_in_worker`.
     """
     workers = available_cores() if workers is None else workers
     check.positive_integer(workers=workers)
-    if getattr(current_process(), "_inheriting", False):  # what multiprocessing itself looks at
-        msg = (
-            "workers: a worker process ran the main script again and reached the study; put the script's work "
-            "under `if __name__ == '__main__':`, or run the study with workers=1"
-        )
-        raise RuntimeError(msg)
+    refuse_in_worker()
     if workers == 1:
         return InProcess()
     try:
@@ -51,6 +46,28 @@ def local_executor(trial: object, workers: int | None = None) -> Executor:
         msg = f"trial: cannot be sent to worker processes ({error}); define it in a module, or run with workers=1"
         raise TypeError(msg) from error
     return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_become_worker)
+
+
+def refuse_in_worker() -> None:
+    """Refuse to run a study while a spawned worker imports the main script.
+
+    Raises:
+        RuntimeError: The script's work is not under ``if __name__ == "__main__"``.
+    """
+    if getattr(current_process(), "_inheriting", False):  # what multiprocessing itself looks at
+        msg = (
+            "workers: a worker process ran the main script again and reached the study; put the script's work "
+            "under `if __name__ == '__main__':`, or run the study with workers=1"
+        )
+        raise RuntimeError(msg)
+
+
+def abandon(executor: Executor) -> None:
+    """End a pool without waiting for batches that nobody will read."""
+    executor.shutdown(wait=False, cancel_futures=True)
+    # The interpreter would wait for the workers when it exits; they hold nothing that matters.
+    for process in list((getattr(executor, "_processes", None) or {}).values()):
+        process.terminate()
 
 
 def _become_worker() -> None:

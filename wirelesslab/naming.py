@@ -1,7 +1,7 @@
 """Names on the command line: of sims, detectors, and laws with their numbers."""
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from typing import Any, TypeVar
 
 from wirelesslab import check
@@ -53,6 +53,10 @@ def build(family: Sequence[type[T]], text: str, *, name: str) -> T:
             )
             raise ValueError(msg)
         given[field] = _convert(value.strip(), declared[field], f"{name}: {field}")
+    lacking = [f.name for f in fields(member) if f.default is MISSING and f.name not in given]  # type: ignore[arg-type]
+    if lacking:
+        msg = f"{name}: {text!r} lacks {lacking[0]}, write {slug(member.__name__)}:{lacking[0]}=…"
+        raise ValueError(msg)
     return member(**given)
 
 

@@ -73,11 +73,8 @@ def waterfall(
     """
     from matplotlib.figure import Figure
 
-    dims = [d for d in result[metric].dims if d != "detector"] if metric in result else None
-    if dims is None:
-        rates = [str(name).removesuffix("_low") for name in result if str(name).endswith("_low")]
-        check.one_of(rates, metric=metric)
-        raise AssertionError
+    _known_metric(result, metric)
+    dims = [d for d in result[metric].dims if d != "detector"]
     x = x or next((str(d) for d in dims if d == "snr_db"), None) or _first_numeric(result, [str(d) for d in dims])
     check.one_of([str(d) for d in dims], x=x)
     others = [str(d) for d in dims if d != x]
@@ -149,8 +146,12 @@ def heat_maps(
     from matplotlib.colors import LogNorm
     from matplotlib.figure import Figure
 
-    check.one_of([str(d) for d in result[metric].dims], x=x, y=y)
-    names = [str(n) for n in result["detector"].values] if detectors is None else list(detectors)
+    _known_metric(result, metric)
+    check.one_of([str(d) for d in result[metric].dims if d != "detector"], x=x, y=y)
+    known = [str(n) for n in result["detector"].values]
+    names = known if detectors is None else list(detectors)
+    for name in names:
+        check.one_of(known, detectors=name)
     others = [str(d) for d in result[metric].dims if d not in ("detector", x, y)]
     panels = list(np.ndindex(*(result.sizes[d] for d in others)))
     width, height = max(2.6, 0.62 * result.sizes[x]), max(2.0, 0.4 * result.sizes[y])
@@ -254,6 +255,11 @@ def _draw_limits(axis: "Axes", panel: xr.Dataset, x: str, metric: str) -> None:
     for name, style in LINES.items():
         if name in panel and panel[x].dtype.kind in "iuf":
             axis.plot(panel[x].values, panel[name].values, linewidth=1.2, **style)
+
+
+def _known_metric(result: xr.Dataset, metric: str) -> None:
+    """Refuse what is not a rate with an interval."""
+    check.one_of([str(name).removesuffix("_low") for name in result if str(name).endswith("_low")], metric=metric)
 
 
 def _first_numeric(result: xr.Dataset, dims: Sequence[str]) -> str:

@@ -20,7 +20,7 @@ class Watch(Protocol):
 
 def share(status: Status) -> float:
     """Return the share of the expected time that has passed; 1 once every rate is known."""
-    if status.curves_done == status.curves:
+    if status.finished or status.curves_done == status.curves:
         return 1.0
     if status.seconds_left is None:
         return 0.0
@@ -48,7 +48,7 @@ class PlainLines:
     def __call__(self, status: Status, /) -> None:
         """Write a line when it is time."""
         now = time.monotonic()
-        if now >= self._next or status.curves_done == status.curves:
+        if now >= self._next or status.finished:
             self._next = now + self.every_s
             self.out.write(line(status) + "\n")
             self.out.flush()

@@ -4,6 +4,7 @@ Nothing in wirelesslab reads a global generator: a seed enters at the top, and e
 stream of its own. A new source of randomness therefore never disturbs an old one.
 """
 
+import math
 from hashlib import sha256
 
 import numpy as np
@@ -20,10 +21,10 @@ def canonical(name: tuple[object, ...]) -> bytes:
         value = part.item() if isinstance(part, np.generic) else part
         if isinstance(value, str):
             parts.append(f"s{len(value)}:{value}")
-        elif isinstance(value, int | float):
+        elif isinstance(value, int | float) and math.isfinite(value):
             parts.append(f"i{int(value)}" if value == int(value) else f"f{value!r}")
         else:
-            msg = f"name: got {part!r} of type {type(part).__name__}, expected text or a number"
+            msg = f"name: got {part!r} of type {type(part).__name__}, expected text or a finite number"
             raise TypeError(msg)
     return "|".join(parts).encode()
 

@@ -99,45 +99,82 @@ class Part:
 
 
 class Point:
-    """The state of one grid point: its records, and the prefix of each part."""
+    """The state of one grid point: the prefix of each part, and the batches that wait for an earlier one."""
 
     def __init__(self, values: dict[str, Any], config: Any, names: Sequence[str] | None, stop: Stop) -> None:
         self.values, self.config, self.stop = values, config, stop
         self.parts: dict[str, Part] | None = None if names is None else {name: Part() for name in names}
-        self.records: dict[int, dict[str, Metrics]] = {}
         self.in_flight: dict[int, frozenset[str]] = {}
-        self.failure: Failure | None = None
+        self._waiting: dict[int, dict[str, Metrics]] = {}
+        self._failed: dict[int, tuple[frozenset[str], str]] = {}
 
     def add(self, batch: int, metrics: Mapping[str, Metrics]) -> None:
-        """Take in one batch and advance each part's prefix as far as the records reach."""
-        self.records.setdefault(batch, {}).update(metrics)
+        """Take in one batch and advance each part's prefix as far as there is no gap."""
         if self.parts is None:
             self.parts = {name: Part() for name in metrics}
+        self._failed.pop(batch, None)
         for name, part in self.parts.items():
-            while not part.done and name in self.records.get(part.batches, {}):
-                for metric, value in self.records[part.batches][name].items():
+            if name in metrics and not part.done and batch >= part.batches:
+                self._waiting.setdefault(batch, {})[name] = metrics[name]
+            while not part.done and name in self._waiting.get(part.batches, {}):
+                for metric, value in self._waiting[part.batches].pop(name).items():
                     before = part.metrics.get(metric)
                     part.metrics[metric] = value if before is None else before + value  # type: ignore[operator]
                 part.batches += 1
                 part.done = self.stop.satisfied(part.primary(self.stop), part.batches)
 
+    def fail(self, batch: int, names: frozenset[str], error: str) -> None:
+        """Take in that `batch` of the parts `names` (all parts when empty) could not be computed."""
+        self._failed[batch] = (names, error)
+
+    @property
+    def _unfinished(self) -> dict[str, int]:
+        return {name: part.batches for name, part in (self.parts or {}).items() if not part.done}
+
+    def _retry(self) -> tuple[int, frozenset[str]] | None:
+        """Return a failed batch that fewer parts need than were computed in it, and these parts.
+
+        A batch that was computed ahead may hold a part that turned out to be known without it. The
+        result must not depend on that, so the others get the batch to themselves.
+        """
+        for batch, (names, _) in self._failed.items():
+            needed = frozenset(name for name, first in self._unfinished.items() if first == batch)
+            on_the_way = any(first < batch for first in self._unfinished.values())
+            if needed and needed < names and not on_the_way and batch not in self.in_flight:
+                return batch, needed
+        return None
+
+    @property
+    def failure(self) -> Failure | None:
+        """The batch that a part needs and that cannot be had; None while there is hope."""
+        if self.parts is None:
+            failed = None if self.in_flight else next(iter(sorted(self._failed)), None)
+        else:
+            needed = set(self._unfinished.values()) & self._failed.keys()
+            failed = min(needed) if needed and min(needed) <= min(self._unfinished.values()) else None
+            if self.in_flight or self._retry() is not None:
+                failed = None
+        return None if failed is None else Failure(self.values, failed, self._failed[failed][1])
+
     @property
     def done(self) -> bool:
         """Nothing more is needed, or nothing more can be had."""
-        if self.failure is not None:
+        if self.parts is not None and all(part.done for part in self.parts.values()):
             return True
-        return self.parts is not None and all(part.done for part in self.parts.values())
+        return self.failure is not None
 
     def next_task(self) -> tuple[int, frozenset[str]] | None:
         """Return the first batch that an unfinished part still lacks, and the parts that lack it."""
-        if self.done:
-            return None
         if self.parts is None:  # names unknown before the first batch
             batch = next(b for b in itertools.count() if b not in self.in_flight)
-            return (batch, frozenset()) if batch < self.stop.max_batches else None
-        unfinished = {name: part.batches for name, part in self.parts.items() if not part.done}
+            return (batch, frozenset()) if batch < self.stop.max_batches and not self._failed else None
+        unfinished = self._unfinished
+        if not unfinished:
+            return None
         for batch in range(min(unfinished.values()), self.stop.max_batches):
-            have = self.records.get(batch, {}).keys() | self.in_flight.get(batch, frozenset())
+            if batch in self._failed:
+                return self._retry()  # nobody goes past a failed batch
+            have = self._waiting.get(batch, {}).keys() | self.in_flight.get(batch, frozenset())
             missing = frozenset(name for name, first in unfinished.items() if first <= batch and name not in have)
             if missing and batch not in self.in_flight:
                 return batch, missing
@@ -173,6 +210,7 @@ class Status:
         seconds_left: Estimate; None before the first batch.
         failures: Grid points that failed.
         latest: The point that was last worked on.
+        finished: Nothing more will come.
     """
 
     batches: int
@@ -185,3 +223,4 @@ class Status:
     seconds_left: float | None
     failures: tuple[Failure, ...]
     latest: Mapping[str, Any]
+    finished: bool

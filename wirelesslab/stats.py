@@ -84,6 +84,9 @@ class Count:
     @classmethod
     def per_frame(cls, errors: ArrayLike, attempts: ArrayLike) -> Self:
         """Return the count of one draw from the errors and attempts of its frames, shape (frames,)."""
+        if np.asarray(errors).dtype.kind not in "biu" or np.asarray(attempts).dtype.kind not in "biu":
+            msg = "errors: got numbers that are not whole, expected counts"
+            raise TypeError(msg)
         e, a = np.broadcast_arrays(np.asarray(errors, dtype=np.int64), np.asarray(attempts, dtype=np.int64))
         if np.any(e < 0) or np.any(e > a):
             msg = "errors: got a frame with fewer than 0 or more errors than attempts"

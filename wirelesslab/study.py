@@ -22,11 +22,11 @@ import numpy as np
 import xarray as xr
 
 from wirelesslab import check
-from wirelesslab.executors import InProcess, concurrency, local_executor
+from wirelesslab.executors import InProcess, abandon, concurrency, local_executor, refuse_in_worker
 from wirelesslab.journal import Journal, JournalError, difference, read
 from wirelesslab.results import describe, provenance, tabulate
 from wirelesslab.rng import canonical, stream
-from wirelesslab.schedule import Failure, Metrics, Point, Status
+from wirelesslab.schedule import Metrics, Point, Status
 from wirelesslab.schedule import Stop as Stop  # noqa: PLC0414  (part of this module's interface)
 from wirelesslab.stats import Count, Timing
 from wirelesslab.threads import one_thread
@@ -165,25 +165,30 @@ class Study:
             JournalError: The journal is damaged, foreign, or in use.
             StudyFailedError: A worker process died, or a point failed under `fail_fast`.
         """
+        refuse_in_worker()
         names = list(self.plan["parts"]) or None
         points = [Point(v, c, names, self.stop) for v, c in zip(self._grid, self._configs, strict=True)]
         with ExitStack() as stack:
-            book: Journal | None = None
+            book, resumed = None, 0
             if journal is not None:
                 book = stack.enter_context(Journal(Path(journal) / JOURNAL, {"study": self.identity}))
-                _replay(book.records, points, self.plan["parts"])
+                resumed = _replay(book.records, points, self.plan["parts"])
                 book.append({"run": self.plan, **provenance()})
             if not all(point.done for point in points):
                 own = executor is None
                 pool = local_executor(self.trial, workers) if executor is None else executor
                 try:
-                    _Runner(self, points, pool, book, watch, fail_fast).run()
+                    _Runner(self, points, pool, book, resumed, watch, fail_fast).run()
                 except BaseException:
-                    if own:  # do not wait for batches that nobody will read
-                        pool.shutdown(wait=False, cancel_futures=True)
+                    if own:
+                        abandon(pool)
                     raise
                 if own:
                     pool.shutdown(cancel_futures=True)
+        hopeless = [point.failure for point in points if point.failure is not None]
+        if len(hopeless) == len(points) and not any(part.batches for p in points for part in (p.parts or {}).values()):
+            msg = f"every grid point failed; the first, {_say(hopeless[0].point)}: {hopeless[0].error}"
+            raise StudyFailedError(msg)
         return self.tabulate(points)
 
     def tabulate(self, points: Sequence[Point]) -> xr.Dataset:
@@ -220,13 +225,14 @@ class _Runner:
         points: list[Point],
         executor: Executor,
         book: Journal | None,
+        resumed: int,
         watch: Callable[[Status], None] | None,
         fail_fast: bool,
     ) -> None:
         self.study, self.points, self.executor = study, points, executor
         self.book, self.watch, self.fail_fast = book, watch, fail_fast
         self.start, self.batches, self.busy_seconds = time.perf_counter(), 0, 0.0
-        self.resumed = sum(len(point.records) for point in points)
+        self.resumed = resumed
         self.workers = concurrency(executor)
         # Enough queued work to hide the round trip; not so much that many batches are computed in vain.
         self.window = 1 if isinstance(executor, InProcess) else 2 * self.workers
@@ -240,6 +246,8 @@ class _Runner:
                 for future in finished:
                     self._collect(future)
                 self._fill()
+            if self.watch is not None:
+                self.watch(self.status(self.points[-1], finished=True))
         except BaseException:
             for future in self.pending:
                 future.cancel()
@@ -263,19 +271,24 @@ class _Runner:
 
     def _collect(self, future: Future[Any]) -> None:
         point, batch = self.pending.pop(future)
-        point.in_flight.pop(batch)
+        names = point.in_flight.pop(batch)
         try:
             outcome, seconds = future.result()
         except (BrokenExecutor, KeyboardInterrupt) as error:
             if isinstance(error, KeyboardInterrupt):
                 raise
             msg = (
-                f"a worker process died at {_say(point.values)}, batch {batch} (out of memory?); "
+                f"a worker process died, perhaps at {_say(point.values)}, batch {batch} (out of memory?); "
                 "what was computed is in the journal: run again to go on, with fewer workers or smaller batches"
             )
             raise StudyFailedError(msg) from error
         except Exception as error:
-            self._fail(point, batch, error)
+            self._fail(point, batch, names, error)
+            return
+        expected = names or (point.parts or outcome).keys()
+        if not expected <= outcome.keys():
+            lacking = ", ".join(sorted(set(expected) - outcome.keys()))
+            self._fail(point, batch, names, ValueError(f"trial: returned nothing for {lacking}, which was asked for"))
             return
         self.batches += 1
         self.busy_seconds += seconds
@@ -283,20 +296,21 @@ class _Runner:
             values = {name: describe(value) for name, value in point.values.items()}
             self.book.append({"point": values, "batch": batch, "seconds": round(seconds, 6), "counts": outcome})
         point.add(batch, {name: _from_json(metrics) for name, metrics in outcome.items()})
+        self._report(point)
+
+    def _report(self, point: Point) -> None:
+        if self.fail_fast and point.failure is not None:
+            msg = f"grid point {_say(point.values)}, batch {point.failure.batch} failed: {point.failure.error}"
+            raise StudyFailedError(msg)
         if self.watch is not None:
             self.watch(self.status(point))
 
-    def _fail(self, point: Point, batch: int, error: Exception) -> None:
+    def _fail(self, point: Point, batch: int, names: frozenset[str], error: Exception) -> None:
         message = f"{type(error).__name__}: {error}"
-        if self.fail_fast:
-            msg = f"grid point {_say(point.values)}, batch {batch} failed: {message}"
-            raise StudyFailedError(msg) from error
-        if point.failure is None:
-            point.failure = Failure(point.values, batch, message)
-            if self.watch is not None:
-                self.watch(self.status(point))
+        point.fail(batch, names, message)
+        self._report(point)
 
-    def status(self, latest: Point) -> Status:
+    def status(self, latest: Point, *, finished: bool = False) -> Status:
         each = self.busy_seconds / self.batches if self.batches else 0.0
         left = sum(point.remaining_seconds(each) for point in self.points) / self.workers
         known = [part for point in self.points for part in (point.parts or {}).values()]
@@ -311,6 +325,7 @@ class _Runner:
             seconds_left=left if self.batches else None,
             failures=tuple(p.failure for p in self.points if p.failure is not None),
             latest=latest.values,
+            finished=finished,
         )
 
 
@@ -341,8 +356,12 @@ def progress_of(folder: str | Path) -> str:
     return "\n".join(lines)
 
 
-def _replay(records: Sequence[Mapping[str, Any]], points: Sequence[Point], parts: Mapping[str, Any]) -> None:
-    """Feed a journal's records to the points; refuse a part that changed under the same name."""
+def _replay(records: Sequence[Mapping[str, Any]], points: Sequence[Point], parts: Mapping[str, Any]) -> int:
+    """Feed a journal's records to the points; refuse a part that changed under the same name.
+
+    Returns how many records belong to the points.
+    """
+    used = 0
     by_key = {_key({k: describe(v) for k, v in point.values.items()}): point for point in points}
     for record in records:
         if "run" in record:
@@ -358,6 +377,8 @@ def _replay(records: Sequence[Mapping[str, Any]], points: Sequence[Point], parts
         elif (point := by_key.get(_key(record["point"]))) is not None:
             wanted = {n: _from_json(m) for n, m in record["counts"].items() if not parts or n in parts}
             point.add(record["batch"], wanted)
+            used += 1
+    return used
 
 
 def _key(values: Mapping[str, Any]) -> bytes:

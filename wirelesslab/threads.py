@@ -76,6 +76,8 @@ def map_chunks(work: Callable[[slice], T], num_items: int, chunk: int) -> list[T
     `work` should spend its time where Python's lock is released (NumPy products, nogil kernels).
     """
     slices = [slice(start, min(start + chunk, num_items)) for start in range(0, num_items, chunk)]
+    if not slices:
+        return []
     num_threads = getattr(_local, "num_threads", None) or available_cores()
     with one_blas_thread():
         if num_threads == 1 or len(slices) == 1:

@@ -162,10 +162,9 @@ def test_renumbering_the_devices_changes_no_rate_of_coordinate_descent(name):
     assert same_rate_p_value(*counts) > 1e-6
 
 
-@pytest.mark.parametrize("name", NAMES)
+# Coordinate descent visits pilots in an order that is tied to their numbers.
+@pytest.mark.parametrize("name", [n for n in NAMES if not n.startswith("covariance")])
 def test_relabelling_the_pilots_of_a_device_relabels_the_result(name):
-    if name.startswith("covariance"):
-        pytest.skip("coordinate descent visits pilots in an order that is tied to their numbers")
     observation, truth = frames_of(SPREAD, 20, "relabel")
     o, order = observation, stream(2).permutation(4)
     pilots = np.ascontiguousarray(o.pilots.reshape(o.pilot_length, -1, 4)[:, :, order].reshape(o.pilot_length, -1))
