@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from wirelesslab import check
 from wirelesslab.mmtc import Scenario, symbol_error_trial
 from wirelesslab.mmtc.detectors import named
 from wirelesslab.mmtc.report import error_figures, error_table, label_axes, significantly_below
@@ -62,10 +63,14 @@ QUICK: Mapping[str, Any] = {
 
 
 def main(config: Config, session: Session | None = None) -> "xr.Dataset":
-    """Run the study over pilot length, activity and antennas; label pilot lengths as L/N."""
+    """Run the study over pilot length, activity and antennas."""
     session = session or Session()
     base = Scenario(num_devices=config.num_devices, bits_per_device=config.bits_per_device, snr_db=config.snr_db)
-    lengths = [max(1, round(ratio * config.num_devices)) for ratio in config.pilots_per_device]
+    check.positive(**{f"pilots_per_device[{i}]": ratio for i, ratio in enumerate(config.pilots_per_device)})
+    lengths = [round(ratio * config.num_devices) for ratio in config.pilots_per_device]
+    if len(set(lengths)) < len(lengths):
+        msg = f"pilots_per_device: got {config.pilots_per_device}, rounded to pilot lengths {lengths}: one comes twice"
+        raise ValueError(msg)
     over = {
         "num_antennas": config.num_antennas,
         "activity_prob": config.activity_prob,

@@ -38,7 +38,7 @@ from wirelesslab.study import Stop, Study, StudyFailedError
 
 SEED = 7
 PLAYERS = (ANNA, BERT, CARL)
-STOP = Stop(errors=25, max_batches=10)
+STOP = Stop(errors=25, max_batches=10, min_batches=1)
 
 
 def study(log: str = "", over=None, players=PLAYERS, stop=STOP) -> Study:
@@ -50,7 +50,7 @@ def radio() -> Study:
     """A small study of real detectors."""
     trial = symbol_error_trial(MatchedFilter(), LMMSE(), frames_per_batch=4)
     base = Scenario(num_devices=12, pilot_length=10, num_antennas=2, bits_per_device=1, activity_prob=0.2)
-    return Study(trial, base, {"snr_db": [-3, 6]}, Stop(errors=15, max_batches=4), seed=3)
+    return Study(trial, base, {"snr_db": [-3, 6]}, Stop(errors=15, max_batches=4, min_batches=1), seed=3)
 
 
 class Hostile(Executor):
@@ -146,7 +146,7 @@ def test_an_executor_that_is_given_is_left_open(sequential):
 def test_a_batch_that_was_computed_in_vain_cannot_fail_a_point():
     # Two batches of about 40 errors are enough. An executor that runs ahead meets the failure of
     # the third, which a single worker never sees.
-    coin, stop = Coin(bias=0.5, trouble="fails in batch 2"), Stop(errors=60, max_batches=6)
+    coin, stop = Coin(bias=0.5, trouble="fails in batch 2"), Stop(errors=60, max_batches=6, min_batches=1)
     needs_two = Study(TossTrial(players=(ANNA,)), coin, {}, stop, SEED)
     alone = needs_two.run(workers=1)
     assert int(alone["batches"].max()) == 2
@@ -208,7 +208,7 @@ def test_a_cluster_of_two_processes_gives_the_same_counts(cluster, sequential, t
 def test_a_cluster_takes_up_the_journal_of_one_worker(cluster, sequential, tmp_path):
     from distributed import Client
 
-    study(stop=Stop(errors=5, max_batches=3)).run(tmp_path, workers=1)
+    study(stop=Stop(errors=5, max_batches=3, min_batches=1)).run(tmp_path, workers=1)
     with Client(cluster, set_as_default=False) as client:
         same_counts(study().run(tmp_path, executor=client.get_executor()), sequential)
     done = list(computed(tmp_path))
@@ -287,7 +287,7 @@ class NotHere:
 
 
 def test_a_configuration_that_cannot_be_pickled_is_reported_as_the_failure_of_its_point():
-    result = Study(TossTrial(), NotHere(), {}, Stop(max_batches=2), SEED).run(workers=2)
+    result = Study(TossTrial(), NotHere(), {}, Stop(max_batches=2, min_batches=1), SEED).run(workers=2)
     assert "it stays here" in result.attrs["failures"]
 
 
@@ -315,12 +315,12 @@ def script(folder: Path, body: str, *, guard: bool = True) -> list[str]:
 def long_study(folder: Path, *, seconds: float = 0.0, batches: int = 40, log: str = "") -> str:
     return (
         f"Study(TossTrial(seconds={seconds}, log={str(log)!r}), Coin(), {{'bias': [0.02, 0.1, 0.3]}}, "
-        f"Stop(errors=None, max_batches={batches}), {SEED}).run({str(folder)!r}, workers=2)"
+        f"Stop(errors=None, max_batches={batches}, min_batches=1), {SEED}).run({str(folder)!r}, workers=2)"
     )
 
 
 def undisturbed(batches: int = 40):
-    return study(players=(ANNA, BERT), stop=Stop(errors=None, max_batches=batches)).run(workers=1)
+    return study(players=(ANNA, BERT), stop=Stop(errors=None, max_batches=batches, min_batches=1)).run(workers=1)
 
 
 def alive(process: psutil.Process) -> bool:
@@ -346,7 +346,7 @@ def test_a_study_killed_in_the_middle_goes_on_as_if_nothing_had_happened(tmp_pat
     assert len(done) == len(set(done)) == 3 * 40 * 2
     log = tmp_path / "log"
     trial = TossTrial(log=str(log))
-    over, stop = {"bias": [0.02, 0.1, 0.3]}, Stop(errors=None, max_batches=40)
+    over, stop = {"bias": [0.02, 0.1, 0.3]}, Stop(errors=None, max_batches=40, min_batches=1)
     same_counts(Study(trial, Coin(), over, stop, SEED).run(folder, workers=1), undisturbed())
     assert notes(log) == []
 
@@ -393,7 +393,8 @@ def test_ctrl_c_leaves_a_journal_from_which_one_goes_on(tmp_path):
     done = list(computed(folder))
     assert len(done) == len(set(done))
     same_counts(
-        study(players=(ANNA, BERT), stop=Stop(errors=None, max_batches=40)).run(folder, workers=1), undisturbed()
+        study(players=(ANNA, BERT), stop=Stop(errors=None, max_batches=40, min_batches=1)).run(folder, workers=1),
+        undisturbed(),
     )
 
 

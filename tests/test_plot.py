@@ -8,6 +8,7 @@ from matplotlib.colors import to_hex
 
 from tests.trials import ANNA, BERT, CARL, Coin, Player, TossTrial
 from wirelesslab import plot
+from wirelesslab.mmtc.report import frame_picture
 from wirelesslab.stats import Count
 from wirelesslab.study import Stop, Study
 
@@ -100,7 +101,8 @@ def test_a_point_without_errors_is_a_mark_at_the_upper_end_and_not_on_the_curve(
 
 def test_limits_that_the_result_carries_are_drawn_and_named():
     result = made_up()
-    result["single_user"] = (("num_devices", "snr_db"), np.full((2, 3), 1e-3))
+    said = {"limit_of": "ser", "long_name": "single user", "linestyle": ":"}
+    result["single_user"] = (("num_devices", "snr_db"), np.full((2, 3), 1e-3), said)
     figure = plot.waterfall(result)
     assert "single user" in [text.get_text() for text in figure.legends[0].get_texts()]
     np.testing.assert_allclose(curves(panels(figure)[1])["single user"].get_ydata(), 1e-3)
@@ -122,10 +124,9 @@ def test_a_real_study_with_a_failed_point_can_be_drawn():
 
 def test_a_dim_of_words_can_be_the_abscissa():
     result = Study(TossTrial(), Coin(), {"label": ["one", "two"]}, Stop(max_batches=3), 7).run(workers=1)
-    axis = panels(plot.waterfall(result, x="label"))[0]
-    assert [tick.get_text() for tick in axis.get_xticklabels()] == ["one", "two"]
-    with pytest.raises(ValueError, match=r"x: got a result over .*expected at least one numeric dim"):
-        plot.waterfall(result)
+    for options in ({"x": "label"}, {}):
+        axis = panels(plot.waterfall(result, **options))[0]
+        assert [tick.get_text() for tick in axis.get_xticklabels()] == ["one", "two"]
 
 
 @pytest.mark.parametrize(
@@ -190,7 +191,7 @@ def test_heat_maps_of_an_unknown_dim_metric_or_detector_are_refused(options, mes
 
 def test_a_picture_of_a_frame_counts_what_was_heard_missed_and_imagined():
     energy = np.random.default_rng(1).random((5, 4))
-    figure = plot.frame_picture(energy, symbols=[0, 1, 2, 0, 3], detected=[0, 1, 0, 4, 2], title="Frame 0")
+    figure = frame_picture(energy, symbols=[0, 1, 2, 0, 3], detected=[0, 1, 0, 4, 2], title="Frame 0")
     texts = [text.get_text() for text in figure.legends[0].get_texts()]
     assert texts == ["sent and heard (1)", "sent, not heard (2)", "heard, not sent (2)"]
     assert figure.axes[0].get_xlabel() == "device"
@@ -208,7 +209,7 @@ def test_a_picture_of_a_frame_counts_what_was_heard_missed_and_imagined():
 )
 def test_a_picture_of_arrays_that_do_not_fit_is_refused(energy, symbols, detected, message):
     with pytest.raises(ValueError, match=message):
-        plot.frame_picture(energy, symbols, detected)
+        frame_picture(energy, symbols, detected)
 
 
 # words

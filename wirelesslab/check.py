@@ -90,7 +90,9 @@ def nearest(word: str, known: Iterable[str]) -> str:
         >>> nearest("covarience", ["amp", "covariance"])
         "; did you mean 'covariance'?"
     """
-    found = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=0.5)
+    words = list(known)
+    begin = [w for w in words if word and w.startswith(word.lower())]
+    found = begin or difflib.get_close_matches(word.lower(), words, n=1, cutoff=0.5)
     return f"; did you mean {found[0]!r}?" if found else ""
 
 

@@ -202,6 +202,7 @@ def run_group() -> None:
 @click.option("--redraw", is_flag=True, help="Draw the figures again from result.nc.")
 def show(folder: Path, redraw: bool) -> None:
     """Show the table and the figures of a run again, or how far an unfinished one has come."""
+    folder = folder.parent if folder.is_file() else folder
     if (folder / "summary.json").exists():
         try:
             summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
@@ -220,10 +221,12 @@ def show(folder: Path, redraw: bool) -> None:
         for path in figures:
             click.echo(f"figure   {path}")
         return
-    if (folder / "journal.jsonl").exists():
+    journals = [*folder.glob("journal.jsonl"), *folder.glob("*/journal.jsonl")]
+    if journals:
         from wirelesslab.study import progress_of
 
-        click.echo(progress_of(folder))
+        for journal in journals:
+            click.echo(progress_of(journal.parent))
         return
     known = sorted(str(path.parent) for path in Path("results").glob("*/summary.json"))
     hint = (
@@ -263,7 +266,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if "--traceback" in words:
             raise
         click.echo(f"Error: {error}", err=True)
-        sys.exit(2)
+        if not isinstance(error, ValueError | OSError | MemoryError):
+            click.echo("(`wirelesslab --traceback …` shows where it came from)", err=True)
+        sys.exit(1 if isinstance(error, RuntimeError) else 2)  # failed on the way, or refused at the door
     sys.exit(code if isinstance(code, int) else 0)  # what ctx.exit was given
 
 

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from multiprocessing import current_process, get_context, parent_process
 from multiprocessing.connection import wait
+from socket import create_connection
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from wirelesslab import check
 from wirelesslab.threads import available_cores
@@ -64,9 +66,10 @@ def refuse_in_worker() -> None:
 
 def abandon(executor: Executor) -> None:
     """End a pool without waiting for batches that nobody will read."""
-    executor.shutdown(wait=False, cancel_futures=True)
     # The interpreter would wait for the workers when it exits; they hold nothing that matters.
-    for process in list((getattr(executor, "_processes", None) or {}).values()):
+    processes = list((getattr(executor, "_processes", None) or {}).values())
+    executor.shutdown(wait=False, cancel_futures=True)
+    for process in processes:
         process.terminate()
 
 
@@ -89,27 +92,45 @@ def _become_worker() -> None:
         threading.Thread(target=follow, daemon=True).start()
 
 
-def dask_executor(address: str, timeout_s: float = 10.0) -> Executor:
+def dask_executor(address: str, timeout_s: float = 30.0) -> Executor:
     """Return the executor of the Dask cluster whose scheduler listens at `address`.
 
     The cluster's workers need wirelesslab installed, in the same version.
 
     Raises:
-        ConnectionError: Dask is not installed, or nothing answers within `timeout_s` seconds.
+        ConnectionError: Dask is not installed, nothing answers, or no worker comes within `timeout_s` seconds.
     """
     try:
         from distributed import Client
     except ImportError:
         msg = "scheduler: Dask is not installed; pip install 'wirelesslab[dask]'"
         raise ConnectionError(msg) from None
+    refusal = (
+        f"scheduler: no Dask scheduler answers at {address!r} within {timeout_s:g} s ({{}}); start one with "
+        "`dask scheduler`, workers with `dask worker ADDRESS`, and give the address it prints, such as "
+        "tcp://127.0.0.1:8786"
+    )
+    # A client that fails to connect lingers in Dask's own threads, so the door is tried without one.
+    try:
+        parts = urlsplit(address if "://" in address else f"tcp://{address}")
+        if not parts.hostname or not parts.port:
+            raise ConnectionError(refusal.format("that is no address"))
+        create_connection((parts.hostname, parts.port), timeout=timeout_s).close()
+    except (OSError, ValueError) as error:
+        if isinstance(error, ConnectionError) and str(error).startswith("scheduler"):
+            raise
+        raise ConnectionError(refusal.format(str(error) or type(error).__name__)) from None
     try:
         client: Any = Client(address, timeout=timeout_s, set_as_default=False)  # type: ignore[no-untyped-call]
     except (OSError, ValueError, TypeError) as error:
-        reason = str(error).strip() or type(error).__name__
+        raise ConnectionError(refusal.format(str(error).strip() or type(error).__name__)) from None
+    try:
+        client.wait_for_workers(1, timeout=timeout_s)
+    except TimeoutError:
+        client.close()
         msg = (
-            f"scheduler: no Dask scheduler answers at {address!r} within {timeout_s:g} s ({reason}); start one with "
-            "`dask scheduler`, workers with `dask worker ADDRESS`, and give the address it prints, such as "
-            "tcp://127.0.0.1:8786"
+            f"scheduler: {address!r} answers but has no worker after {timeout_s:g} s; "
+            f"start some with `dask worker {address}`"
         )
         raise ConnectionError(msg) from None
     executor: Executor = client.get_executor(pure=False)

@@ -4,13 +4,14 @@ Functions return a `matplotlib.figure.Figure` and touch no global state of matpl
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
 
 from wirelesslab import check
+from wirelesslab.units import readable_value
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,18 +24,8 @@ COLORS = (
     "#8C510A", "#5E4FA2",
 )  # fmt: skip
 MARKERS = "osD^vP*Xph<>"
-GENIE = "#000000"
 UNITS = {"db": "dB", "s": "s", "bps": "bit/s", "hz": "Hz", "bytes": "byte", "m": "m"}
 WORDS = {"snr": "SNR", "ser": "symbol error rate", "num": "number of", "prob": "probability"}
-LINES: Mapping[str, Mapping[str, Any]] = {
-    "state_evolution": {
-        "color": "0.35",
-        "linestyle": (0, (5, 2)),
-        "label": "state evolution (AMP, large cell)",
-    },
-    "single_user": {"color": "0.35", "linestyle": (0, (1, 1.5)), "label": "single user"},
-    "all_silent": {"color": "0.6", "linestyle": (0, (4, 2, 1, 2)), "label": "all silent"},
-}
 
 
 def axis_label(name: str, coordinate: xr.DataArray | None = None) -> str:
@@ -54,12 +45,18 @@ def axis_label(name: str, coordinate: xr.DataArray | None = None) -> str:
 
 
 def waterfall(
-    result: xr.Dataset, *, x: str | None = None, metric: str = "ser", title: str = "", per_row: int = 3
+    result: xr.Dataset,
+    *,
+    x: str | None = None,
+    metric: str = "ser",
+    title: str = "",
+    per_row: int = 3,
+    bounds: Sequence[str] = ("genie",),
 ) -> "Figure":
     """Draw an error rate over one dim of the grid, one panel per point of the others.
 
     A point without any error is an open triangle at the upper end of its interval: the rate
-    lies below it. Limits that the result carries are grey lines, the genie is black.
+    lies below it. Limits that the result carries are grey lines, bounds that were simulated are black.
 
     Args:
         result: A study's result.
@@ -67,6 +64,7 @@ def waterfall(
         metric: Which rate; needs ``<metric>_low`` and ``<metric>_high`` in the result.
         title: Title of the figure.
         per_row: Panels side by side.
+        bounds: Curves that nobody should beat.
 
     Raises:
         ValueError: No such dim or metric.
@@ -93,7 +91,9 @@ def waterfall(
         panel = result.isel(point)
         _draw_limits(axis, panel, x, metric)
         for number, name in enumerate(names):
-            _draw_curve(axis, panel.sel(detector=name), x, metric, number, name)
+            color, marker = COLORS[number % len(COLORS)], MARKERS[number % len(MARKERS)]
+            style = ("#000000", ".") if name in bounds else (color, marker)
+            _draw_curve(axis, panel.sel(detector=name), x, metric, *style)
         axis.set_yscale("log")
         axis.set_ylim(lowest, 1.0)
         axis.set_xlabel(axis_label(x, result[x]))
@@ -101,7 +101,9 @@ def waterfall(
         axis.set_axisbelow(True)
         if point:
             axis.set_title(
-                ", ".join(f"{axis_label(d, result[d])} {_say(result[d].values[i])}" for d, i in point.items()),
+                ", ".join(
+                    f"{axis_label(d, result[d])} {readable_value(result[d].values[i])}" for d, i in point.items()
+                ),
                 fontsize=10,
             )
         if index % columns == 0:
@@ -116,8 +118,9 @@ def waterfall(
         frameon=False,
         fontsize=9,
     )
-    if title:
-        figure.suptitle(title, fontsize=11)
+    heading = "\n".join(filter(None, [title, result.attrs.get("note", "")]))
+    if heading:
+        figure.suptitle(heading, fontsize=11)
     return figure
 
 
@@ -175,14 +178,16 @@ def heat_maps(
                     text = _short(value) if rate[i, j] > 0 else f"<{_short(value)}"
                     color = "white" if dark else "black"
                     axis.text(j + 0.5, i + 0.5, text, ha="center", va="center", fontsize=6.5, color=color)
-            axis.set_xticks(np.arange(result.sizes[x]) + 0.5, [_say(v) for v in result[x].values], fontsize=8)
-            axis.set_yticks(np.arange(result.sizes[y]) + 0.5, [_say(v) for v in result[y].values], fontsize=8)
+            axis.set_xticks(np.arange(result.sizes[x]) + 0.5, [readable_value(v) for v in result[x].values], fontsize=8)
+            axis.set_yticks(np.arange(result.sizes[y]) + 0.5, [readable_value(v) for v in result[y].values], fontsize=8)
             if row == 0:
                 axis.set_title(name, fontsize=10)
             if row == len(panels) - 1:
                 axis.set_xlabel(axis_label(x, result[x]), fontsize=9)
             if column == 0:
-                where = "\n".join(f"{axis_label(d, result[d])} {_say(result[d].values[i])}" for d, i in point.items())
+                where = "\n".join(
+                    f"{axis_label(d, result[d])} {readable_value(result[d].values[i])}" for d, i in point.items()
+                )
                 axis.set_ylabel(
                     f"{where}\n\n{axis_label(y, result[y])}" if where else axis_label(y, result[y]),
                     fontsize=9,
@@ -194,55 +199,20 @@ def heat_maps(
     return figure
 
 
-def frame_picture(energy: Any, symbols: Any, detected: Any, *, title: str = "") -> "Figure":
-    """Draw one frame: the energy of every pilot's correlation, what was sent and what was heard.
-
-    Args:
-        energy: Energy per device and pilot, linear, shape (N, Q).
-        symbols: Labels sent, shape (N,), 0 silent.
-        detected: Labels detected, shape (N,).
-        title: Title of the figure.
-    """
-    from matplotlib.figure import Figure
-
-    energy = check.array(energy, (None, None), "N, Q", name="energy")
-    sent, heard = np.asarray(symbols), np.asarray(detected)
-    check.array(sent, (energy.shape[0],), "N", name="symbols")
-    check.array(heard, (energy.shape[0],), "N", name="detected")
-    figure = Figure(figsize=(10, 1.6 + 0.3 * energy.shape[1]), layout="constrained")
-    axis = figure.subplots()
-    mesh = axis.pcolormesh(
-        np.arange(energy.shape[0] + 1) - 0.5, np.arange(energy.shape[1] + 1) + 0.5, energy.T, cmap="Greys"
-    )
-    right, missed = (sent > 0) & (heard == sent), (sent > 0) & (heard != sent)
-    wrong = (heard > 0) & (heard != sent)
-    ring: dict[str, Any] = {"marker": "o", "facecolors": "none"}
-    styles: Sequence[tuple[Any, Any, dict[str, Any], str]] = (
-        (right, sent, ring | {"edgecolors": "#009E73"}, "sent and heard"),
-        (missed, sent, ring | {"edgecolors": "#D55E00", "linestyle": "--"}, "sent, not heard"),
-        (wrong, heard, {"marker": "x", "color": "#CC79A7"}, "heard, not sent"),
-    )
-    for chosen, labels, style, text in styles:
-        where = np.flatnonzero(chosen)
-        axis.scatter(where, labels[where], s=70, linewidths=1.6, label=f"{text} ({where.size})", **style)
-    axis.set_xlabel("device")
-    axis.set_ylabel("pilot sent")
-    axis.set_yticks(np.arange(energy.shape[1]) + 1)
-    figure.colorbar(mesh, ax=axis, label="energy", pad=0.01)
-    figure.legend(loc="outside lower center", ncols=3, frameon=False)
-    if title:
-        axis.set_title(title, fontsize=11)
-    return figure
-
-
-def _draw_curve(axis: "Axes", curve: xr.Dataset, x: str, metric: str, number: int, name: str) -> None:
-    color = GENIE if name == "genie" else COLORS[number % len(COLORS)]
-    marker = "." if name == "genie" else MARKERS[number % len(MARKERS)]
+def _draw_curve(axis: "Axes", curve: xr.Dataset, x: str, metric: str, color: str, marker: str) -> None:
     at, rate = curve[x].values, curve[metric].values
     low, high = curve[f"{metric}_low"].values, curve[f"{metric}_high"].values
     seen, unseen = rate > 0, rate == 0
     positions = at if at.dtype.kind in "iuf" else np.arange(at.size)
-    axis.plot(positions[seen], rate[seen], color=color, marker=marker, markersize=4.5, linewidth=1.4, label=name)
+    axis.plot(
+        positions[seen],
+        rate[seen],
+        color=color,
+        marker=marker,
+        markersize=4.5,
+        linewidth=1.4,
+        label=str(curve["detector"].item()),
+    )
     axis.vlines(positions[seen], np.maximum(low[seen], 1e-12), high[seen], color=color, linewidth=1.0, alpha=0.8)
     axis.scatter(positions[unseen], high[unseen], marker="v", s=26, facecolors="none", edgecolors=color, linewidths=0.9)
     if at.dtype.kind not in "iuf":
@@ -250,11 +220,11 @@ def _draw_curve(axis: "Axes", curve: xr.Dataset, x: str, metric: str, number: in
 
 
 def _draw_limits(axis: "Axes", panel: xr.Dataset, x: str, metric: str) -> None:
-    if metric != "ser":
-        return
-    for name, style in LINES.items():
-        if name in panel and panel[x].dtype.kind in "iuf":
-            axis.plot(panel[x].values, panel[name].values, linewidth=1.2, **style)
+    """Draw every variable that says it is a limit of `metric`."""
+    for line in panel.data_vars.values():
+        if line.attrs.get("limit_of") == metric and panel[x].dtype.kind in "iuf" and bool(np.isfinite(line).any()):
+            style = {"linestyle": line.attrs["linestyle"], "label": line.attrs["long_name"]}
+            axis.plot(panel[x].values, line.values, linewidth=1.2, color="0.4", **style)
 
 
 def _known_metric(result: xr.Dataset, metric: str) -> None:
@@ -263,21 +233,16 @@ def _known_metric(result: xr.Dataset, metric: str) -> None:
 
 
 def _first_numeric(result: xr.Dataset, dims: Sequence[str]) -> str:
-    found = next((d for d in dims if result[d].dtype.kind in "iuf"), None)
-    if found is None:
-        msg = f"x: got a result over {list(dims)}, expected at least one numeric dim to draw over"
+    if not dims:
+        msg = "x: got a result of a single point, expected at least one dim to draw over"
         raise ValueError(msg)
-    return found
+    return next((d for d in dims if result[d].dtype.kind in "iuf"), dims[-1])
 
 
 def _lowest_decade(result: xr.Dataset, metric: str) -> float:
     rates = np.concatenate([result[metric].values.ravel(), result[f"{metric}_high"].values.ravel()])
     rates = rates[np.isfinite(rates) & (rates > 0)]
     return float(10.0 ** np.floor(np.log10(rates.min()))) if rates.size else 1e-3
-
-
-def _say(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, int | float | np.integer | np.floating) else str(value)
 
 
 def _short(rate: float) -> str:

@@ -29,12 +29,17 @@ def share(status: Status) -> float:
 
 def line(status: Status) -> str:
     """Return one plain line: share done, rate, errors so far, time left."""
+    return f"{share(status):4.0%}  {details(status)}"
+
+
+def details(status: Status) -> str:
+    """Return the line without its share."""
     rate = status.batches / status.seconds if status.seconds > 0 else 0.0
     left = "?" if status.seconds_left is None else readable_seconds(status.seconds_left)
     resumed = f" (+{status.resumed} from the journal)" if status.resumed else ""
     failed = f", {len(status.failures)} points FAILED" if status.failures else ""
     return (
-        f"{share(status):4.0%}  {status.curves_done}/{status.curves} rates known, {status.batches} batches{resumed}, "
+        f"{status.curves_done}/{status.curves} rates known, {status.batches} batches{resumed}, "
         f"{rate:.1f} batches/s, {status.errors} errors seen, {left} left{failed}"
     )
 
@@ -74,12 +79,6 @@ def progress(out: TextIO | None = None) -> Iterator[Watch]:
 
         def show(status: Status, /) -> None:
             where = ", ".join(f"{k}={v}" for k, v in status.latest.items())
-            text = line(status)[6:]
-            bar.update(
-                task,
-                completed=status.curves_done,
-                total=status.curves,
-                description=f"{text}  [dim]{where}[/]",
-            )
+            bar.update(task, completed=share(status), description=f"{details(status)}  [dim]{where}[/]")
 
         yield show

@@ -78,7 +78,8 @@ def label(value: Any) -> float | str:
 
 
 @cache
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that a result may depend on."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
@@ -94,7 +95,7 @@ def provenance() -> dict[str, Any]:
     if program == "__main__.py":
         program = "wirelesslab"
     return {
-        "versions": json.dumps(_versions()),
+        "versions": json.dumps(versions()),
         "command": shlex.join([program, *sys.argv[1:]]),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
@@ -217,7 +218,7 @@ def merge(first: xr.Dataset, *others: xr.Dataset) -> xr.Dataset:
             ours, theirs = xr.align(merged[name], other[name], join="inner")
             both = np.isfinite(ours) & np.isfinite(theirs)
             if bool((both & (ours != theirs)).any()):
-                msg = f"merge: the results disagree in {name} where they overlap; were both run to the same Stop?"
+                msg = f"merge: the results disagree where they overlap, in {name}; were both run to the same Stop?"
                 raise ValueError(msg)
         merged = merged.combine_first(other)  # where both have a value they agree, but for the time it took
     return merged

@@ -24,7 +24,7 @@ def canonical(name: tuple[object, ...]) -> bytes:
         elif isinstance(value, int | float) and math.isfinite(value):
             parts.append(f"i{int(value)}" if value == int(value) else f"f{value!r}")
         else:
-            msg = f"name: got {part!r} of type {type(part).__name__}, expected text or a finite number"
+            msg = f"name: got {part!r} of type {type(part).__name__}, expected text or a number, not infinite or NaN"
             raise TypeError(msg)
     return "|".join(parts).encode()
 

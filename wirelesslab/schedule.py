@@ -24,14 +24,15 @@ class Stop:
         errors: Errors to see at least.
         relative_width: Half width of the 95 % clustered interval over the rate, at most.
         max_batches: Batches at most, per grid point.
-        min_batches: Batches at least; fewer draws than this tell nothing about their scatter.
+        min_batches: Batches at least; few draws tell little about their scatter, and stopping at a
+            number of errors after one or two bad draws overstates the rate. Never above `max_batches`.
         metric: The metric that must be known; the trial's first one when None.
     """
 
     errors: int | None = 100
     relative_width: float | None = None
     max_batches: int = 40
-    min_batches: int = 1
+    min_batches: int = 8
     metric: str | None = None
 
     def __post_init__(self) -> None:
@@ -40,9 +41,6 @@ class Stop:
             check.positive_integer(errors=self.errors)
         if self.relative_width is not None:
             check.positive(relative_width=self.relative_width)
-        if self.min_batches > self.max_batches:
-            msg = f"min_batches: got {self.min_batches}, expected at most max_batches={self.max_batches}"
-            raise ValueError(msg)
 
     def satisfied(self, count: Count, batches: int) -> bool:
         """Say whether `count`, the sum of `batches` batches, is enough."""
@@ -180,19 +178,26 @@ class Point:
                 return batch, missing
         return None
 
-    def remaining_seconds(self, fallback: float) -> float:
-        """Estimate the work left, in seconds of one worker."""
-        if self.done:
-            return 0.0
+    def summary(self) -> tuple[int, int, int, float, float]:
+        """Return parts known, parts, errors seen, and the work left: in seconds, and in batches of unknown length."""
         if self.parts is None:
-            return fallback * self.stop.max_batches
-        seconds = 0.0
+            return 0, 1, 0, 0.0, float(self.stop.max_batches)
+        hopeless = self.failure is not None
+        known = errors = 0
+        seconds = unknown = 0.0
         for part in self.parts.values():
-            if not part.done:
-                spent = [m.seconds for m in part.metrics.values() if isinstance(m, Timing)]
-                each = spent[0] / part.batches if spent and part.batches else fallback / len(self.parts)
-                seconds += each * self.stop.remaining(part.primary(self.stop), part.batches)
-        return seconds
+            count = part.primary(self.stop)
+            known += part.done
+            errors += count.errors
+            if part.done or hopeless:
+                continue
+            remaining = self.stop.remaining(count, part.batches)
+            spent = sum(metric.seconds for metric in part.metrics.values() if isinstance(metric, Timing))
+            if spent:
+                seconds += spent / part.batches * remaining
+            else:
+                unknown = max(unknown, float(remaining))
+        return known, len(self.parts), errors, seconds, unknown
 
 
 @dataclass(frozen=True)

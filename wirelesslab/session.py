@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from wirelesslab import results
 from wirelesslab.executors import dask_executor
 from wirelesslab.progress import progress
-from wirelesslab.study import Stop, Study, Trial
+from wirelesslab.study import Stop, Study, StudyFailedError, Trial
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -162,6 +162,10 @@ def run_sim(sim: Sim | ModuleType, name: str, config: Any, session: Session) -> 
         "sim_config": json.dumps(results.describe(config)),
         "quick": int(session.quick),
     }
+    if "errors" not in result:
+        first = json.loads(result.attrs["failures"])[0]
+        msg = f"every grid point failed; the first, {first['point']}: {first['error']}"
+        raise StudyFailedError(msg)
     table = sim.table(result)
     failures = json.loads(result.attrs.get("failures", "[]"))
     figures: list[Path] = []

@@ -15,6 +15,8 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
+HEAP_SHARE = 0.1  # of a frame's attempts that go wrong together, as long as no error has shown otherwise
+
 
 class Interval(NamedTuple):
     """A confidence interval of a rate."""
@@ -84,7 +86,7 @@ class Count:
     @classmethod
     def per_frame(cls, errors: ArrayLike, attempts: ArrayLike) -> Self:
         """Return the count of one draw from the errors and attempts of its frames, shape (frames,)."""
-        if np.asarray(errors).dtype.kind not in "biu" or np.asarray(attempts).dtype.kind not in "biu":
+        if any(np.asarray(v).size and np.asarray(v).dtype.kind not in "biu" for v in (errors, attempts)):
             msg = "errors: got numbers that are not whole, expected counts"
             raise TypeError(msg)
         e, a = np.broadcast_arrays(np.asarray(errors, dtype=np.int64), np.asarray(attempts, dtype=np.int64))
@@ -114,21 +116,22 @@ class Count:
 
         The standard error is the largest of the binomial one, the one clustered by frame and the
         one clustered by draw, the latter two widened by Student's factor for their few clusters.
-        With no error at all (or nothing but errors) the clustering cannot be seen, and the
-        interval supposes independent attempts: one lost frame would move it by a frame's worth.
+        Few errors tell little about their clustering: with e of them the sample size is also
+        divided by h/(1 + e), where h is a tenth of a frame's attempts, what a lost frame would
+        cost in a cell in which one device in ten speaks. With one draw the interval is that draw's.
         """
         if not self.attempts:
             return Interval(math.nan, math.nan)
         z = NormalDist().inv_cdf((1 + confidence) / 2)
         rate, binomial = self.rate, self.rate * (1 - self.rate) / self.attempts
-        effective = float(self.attempts)
+        heap = HEAP_SHARE * self.attempts / self.frames.num if self.frames.num else 1.0
+        inflation = [1.0, heap / (1 + min(self.errors, self.attempts - self.errors))]
         if binomial > 0:
-            inflation = [1.0]
             for level in (self.frames, self.draws):
                 if level.num >= 2:
                     student = _student_quantile((1 + confidence) / 2, level.num - 1)
                     inflation.append(level.variance(self.errors, self.attempts) / binomial * (student / z) ** 2)
-            effective /= max(inflation)
+        effective = self.attempts / max(inflation)
         centre = (rate + z**2 / (2 * effective)) / (1 + z**2 / effective)
         half = z / (1 + z**2 / effective) * math.sqrt(rate * (1 - rate) / effective + (z / (2 * effective)) ** 2)
         return Interval(

@@ -12,9 +12,10 @@ import itertools
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, wait
 from contextlib import ExitStack
 from dataclasses import fields, is_dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -24,7 +25,7 @@ import xarray as xr
 from wirelesslab import check
 from wirelesslab.executors import InProcess, abandon, concurrency, local_executor, refuse_in_worker
 from wirelesslab.journal import Journal, JournalError, difference, read
-from wirelesslab.results import describe, provenance, tabulate
+from wirelesslab.results import describe, prepare_folder, provenance, tabulate, versions
 from wirelesslab.rng import canonical, stream
 from wirelesslab.schedule import Metrics, Point, Status
 from wirelesslab.schedule import Stop as Stop  # noqa: PLC0414  (part of this module's interface)
@@ -119,16 +120,20 @@ class Study:
             msg = f"over: got {unknown}, expected fields of {type(base).__name__}: {names}{hint}"
             raise ValueError(msg)
         stream(seed)
+        if stop is not None and not isinstance(stop, Stop):
+            msg = f"stop: got {stop!r}, expected a Stop, such as Stop(errors=200, max_batches=40)"
+            raise TypeError(msg)
         self.trial, self.base, self.seed, self.stop = trial, base, seed, stop or Stop()
         self.over = {name: _values(name, values) for name, values in over.items()}
         self._grid = [dict(zip(self.over, values, strict=True)) for values in itertools.product(*self.over.values())]
         # Every point's configuration is built now: nonsense is refused before anything is computed.
         self._configs = [replace(base, **values) for values in self._grid]
         self.identity = {
-            "trial": _describe_trial(trial),
+            "wirelesslab": versions()["wirelesslab"],
+            "trial": describe_trial(trial),
             "base": {k: v for k, v in describe(base).items() if k not in self.over},
             "over": list(self.over),
-            "seed": seed,
+            "seed": int(seed),
         }
         self.plan = {
             "parts": {name: describe(part) for name, part in getattr(trial, "parts", {}).items()},
@@ -171,6 +176,13 @@ class Study:
         with ExitStack() as stack:
             book, resumed = None, 0
             if journal is not None:
+                if self.identity["trial"] is None:
+                    msg = (
+                        "trial: a journal cannot tell this trial from another one; make it a function of a module, "
+                        "a frozen dataclass, or give it a describe()"
+                    )
+                    raise TypeError(msg)
+                prepare_folder(journal)
                 book = stack.enter_context(Journal(Path(journal) / JOURNAL, {"study": self.identity}))
                 resumed = _replay(book.records, points, self.plan["parts"])
                 book.append({"run": self.plan, **provenance()})
@@ -185,10 +197,6 @@ class Study:
                     raise
                 if own:
                     pool.shutdown(cancel_futures=True)
-        hopeless = [point.failure for point in points if point.failure is not None]
-        if len(hopeless) == len(points) and not any(part.batches for p in points for part in (p.parts or {}).values()):
-            msg = f"every grid point failed; the first, {_say(hopeless[0].point)}: {hopeless[0].error}"
-            raise StudyFailedError(msg)
         return self.tabulate(points)
 
     def tabulate(self, points: Sequence[Point]) -> xr.Dataset:
@@ -233,9 +241,9 @@ class _Runner:
         self.book, self.watch, self.fail_fast = book, watch, fail_fast
         self.start, self.batches, self.busy_seconds = time.perf_counter(), 0, 0.0
         self.resumed = resumed
-        self.workers = concurrency(executor)
-        # Enough queued work to hide the round trip; not so much that many batches are computed in vain.
-        self.window = 1 if isinstance(executor, InProcess) else 2 * self.workers
+        self.open = [point for point in points if not point.done]
+        self.summaries = {id(point): point.summary() for point in points}
+        self.workers = 1
         self.pending: dict[Future[Any], tuple[Point, int]] = {}
 
     def run(self) -> None:
@@ -255,8 +263,12 @@ class _Runner:
 
     def _fill(self) -> None:
         """Submit tasks, the points with the least in flight first, until the window is full."""
-        while len(self.pending) < self.window:
-            for point in sorted(self.points, key=lambda p: len(p.in_flight)):
+        self.workers = concurrency(self.executor)  # a cluster grows and shrinks
+        # Enough queued work to hide the round trip; not so much that many batches are computed in vain.
+        window = 1 if isinstance(self.executor, InProcess) else 2 * self.workers
+        self.open = [point for point in self.open if not point.done]
+        while len(self.pending) < window:
+            for point in sorted(self.open, key=lambda p: len(p.in_flight)):
                 task = point.next_task()
                 if task is not None:
                     break
@@ -274,11 +286,14 @@ class _Runner:
         names = point.in_flight.pop(batch)
         try:
             outcome, seconds = future.result()
-        except (BrokenExecutor, KeyboardInterrupt) as error:
-            if isinstance(error, KeyboardInterrupt):
-                raise
+        except CancelledError as error:
             msg = (
-                f"a worker process died, perhaps at {_say(point.values)}, batch {batch} (out of memory?); "
+                "the executor gave up its tasks (has the cluster gone?); the journal keeps what was computed: run again"
+            )
+            raise StudyFailedError(msg) from error
+        except BrokenExecutor as error:
+            msg = (
+                f"a worker process died (out of memory?), perhaps at {_say(point.values)}, batch {batch}; "
                 "what was computed is in the journal: run again to go on, with fewer workers or smaller batches"
             )
             raise StudyFailedError(msg) from error
@@ -311,15 +326,16 @@ class _Runner:
         self._report(point)
 
     def status(self, latest: Point, *, finished: bool = False) -> Status:
+        self.summaries[id(latest)] = latest.summary()
         each = self.busy_seconds / self.batches if self.batches else 0.0
-        left = sum(point.remaining_seconds(each) for point in self.points) / self.workers
-        known = [part for point in self.points for part in (point.parts or {}).values()]
+        known, parts, errors, seconds, unknown = map(sum, zip(*self.summaries.values(), strict=True))
+        left = (seconds + unknown * each) / self.workers
         return Status(
             batches=self.batches,
             resumed=self.resumed,
-            curves_done=sum(part.done for part in known),
-            curves=max(len(known), len(self.points)),
-            errors=sum(part.primary(self.study.stop).errors for part in known),
+            curves_done=int(known),
+            curves=int(max(parts, len(self.points))),
+            errors=int(errors),
             seconds=time.perf_counter() - self.start,
             busy_seconds=self.busy_seconds,
             seconds_left=left if self.batches else None,
@@ -405,10 +421,17 @@ def _values(name: str, values: Sequence[Any]) -> tuple[Any, ...]:
     return result
 
 
-def _describe_trial(trial: Trial) -> Any:
+def describe_trial(trial: Any) -> Any:
+    """Return what tells `trial` from another one, or None when nothing does (a closure, a plain instance)."""
     if hasattr(trial, "describe"):
         return trial.describe()
-    return {"function": f"{trial.__module__}.{getattr(trial, '__qualname__', type(trial).__qualname__)}"}
+    if isinstance(trial, partial):
+        inside = describe_trial(trial.func)
+        return inside and {"partial": inside, "args": describe(trial.args), "keywords": describe(trial.keywords)}
+    if is_dataclass(trial):
+        return describe(trial)
+    name = getattr(trial, "__qualname__", "<instance>")
+    return None if "<" in name else {"function": f"{trial.__module__}.{name}"}
 
 
 def _say(values: Mapping[str, Any]) -> str:

@@ -22,6 +22,9 @@ _holders = 0
 _restore: Callable[[], None] | None = None
 _local = threading.local()
 _known: tuple[int, ThreadpoolController] | None = None
+# threadpoolctl lets only the thread that set OpenBLAS's threads first set them again, as long as it
+# lives. This thread does it for all others.
+_keeper = ThreadPoolExecutor(1, thread_name_prefix="blas")
 
 
 def _controller() -> ThreadpoolController:
@@ -45,7 +48,9 @@ def one_blas_thread() -> Iterator[None]:
     global _holders, _restore  # noqa: PLW0603  (BLAS itself keeps its thread count in a global)
     with _lock:
         if _holders == 0:
-            _restore = _controller().limit(limits=1, user_api="blas").restore_original_limits
+            _restore = (
+                _keeper.submit(lambda: _controller().limit(limits=1, user_api="blas")).result().restore_original_limits
+            )
         _holders += 1
     try:
         yield
@@ -53,7 +58,7 @@ def one_blas_thread() -> Iterator[None]:
         with _lock:
             _holders -= 1
             if _holders == 0 and _restore is not None:
-                _restore()
+                _keeper.submit(_restore).result()
                 _restore = None
 
 

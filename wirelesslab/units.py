@@ -42,6 +42,16 @@ def bytes_for_bits(num_bits: int) -> int:
     return -(-num_bits // 8)
 
 
+def readable_value(value: object) -> str:
+    """Return a number without trailing zeros, or the text of anything else.
+
+    Examples:
+        >>> readable_value(0.50), readable_value("qpsk")
+        ('0.5', 'qpsk')
+    """
+    return f"{value:g}" if isinstance(value, int | float | np.integer | np.floating) else str(value)
+
+
 def readable_seconds(seconds: float) -> str:
     """Return a duration as people say it.
 

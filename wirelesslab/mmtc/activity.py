@@ -1,9 +1,10 @@
 """Who speaks: laws of device activity.
 
-To add one, write a class with `draw` and name it in `ACTIVITY_LAWS`. All have the mean activity
-that the scenario states, which is also what a detector takes for its prior.
+To add one, write a class with `draw` and name it in `ACTIVITY_LAWS`. All but a trace have the mean
+activity that the scenario states, which is also what a detector takes for its prior.
 """
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -107,7 +108,11 @@ class Clustered:
 
 @dataclass(frozen=True, kw_only=True)
 class ActivityTrace:
-    """Activity read from a file, from its first frame on.
+    """Activity read from a file: consecutive frames from a random place, going round at the end.
+
+    Each draw (a batch of a study) starts elsewhere, so that a study sees the whole trace. To replay a
+    trace in its order give `simulate` the array: ``activity=load_activity(path)``. A detector's prior
+    stays the scenario's `activity_prob`: set it to the trace's mean.
 
     Attributes:
         path: A ``.npy`` file, or text with one frame per line (0 and 1, separated by commas or
@@ -119,13 +124,16 @@ class ActivityTrace:
     def draw(
         self, rng: np.random.Generator, num_frames: int, num_devices: int, activity_prob: float
     ) -> NDArray[np.bool_]:
-        """Return the first `num_frames` frames of the trace, shape (frames, N)."""
-        del rng, activity_prob
-        trace = load_activity(self.path)
-        if trace.shape[0] < num_frames:
-            msg = f"activity: {self.path} has {trace.shape[0]} frames, {num_frames} are wanted"
-            raise ValueError(msg)
-        return checked_activity(trace[:num_frames], num_frames, num_devices, name=f"activity in {self.path}")
+        """Return `num_frames` consecutive frames of the trace, shape (frames, N)."""
+        table = load_activity(self.path)
+        trace = checked_activity(table, table.shape[0], num_devices, name=f"activity in {self.path}")
+        mean = float(trace.mean())
+        if not 0.8 * mean <= activity_prob <= 1.25 * mean:
+            msg = (
+                f"activity_prob: {activity_prob:g} is what detectors suppose, the trace's mean is {mean:.3g}; set it so"
+            )
+            warnings.warn(msg, UserWarning, stacklevel=2)
+        return np.asarray(trace[(rng.integers(trace.shape[0]) + np.arange(num_frames)) % trace.shape[0]])
 
 
 ACTIVITY_LAWS: tuple[type[ActivityLaw], ...] = (Independent, BetaBurst, Clustered, ActivityTrace)

@@ -55,7 +55,8 @@ class Assuming:
     Attributes:
         detector: Who is told.
         activity_prob: The ε it supposes; the true one when None.
-        noise_db: How far the noise power that it supposes lies above the true one, in dB.
+        noise_db: How far the noise power that it supposes lies above the true one, in dB. The matched
+            filter and AMP measure their noise in each frame: they do not read it.
         mean_gain: Whether it takes every device's gain for the mean of what is known.
     """
 
@@ -169,7 +170,7 @@ def likelihood_ratio_readout(observation: Observation, powers: Real, *, shared: 
         b = np.sum(alone.real**2 + alone.imag**2, axis=-1)
         return block_map(gaussian_log_ratios(a, b, o.gains, o.num_antennas), o.activity_prob)
 
-    chunk = max(1, 2**21 // (16 * length * n * q))
+    chunk = max(1, 2**21 // (16 * n * q * (length + q)))
     return np.concatenate(map_chunks(work, o.num_frames, chunk))
 
 

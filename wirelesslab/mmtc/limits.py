@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ from scipy.integrate import quad
 from scipy.optimize import brentq
 from scipy.special import gammainc, gammaincc, gammaln
 
+from wirelesslab.mmtc.activity import Independent
+from wirelesslab.mmtc.channels import Rayleigh
 from wirelesslab.mmtc.denoisers import row_statistics
 from wirelesslab.mmtc.gains import gain_prior
 from wirelesslab.mmtc.scenario import Scenario
@@ -107,22 +110,39 @@ def _overtaken(theta: float, active_power: float, tau2: float, m: int, q: int) -
     return float(quad(integrand, start, end, limit=200, epsabs=1e-14)[0]) if end > start else 0.0
 
 
+def why_no_limits(scenario: Scenario) -> str:
+    """Return why the closed forms and the genie are no limits in this cell; nothing when they are.
+
+    They suppose what the detectors suppose: Rayleigh fading, devices that speak independently, and
+    a station that knows the gains or their law.
+    """
+    if not isinstance(scenario.fading, Rayleigh):
+        return f"{type(scenario.fading).__name__} fading, while genie and detectors suppose Rayleigh: no limits"
+    if not isinstance(scenario.activity_law, Independent):
+        return f"{type(scenario.activity_law).__name__} activity, which genie and detectors do not exploit: no limits"
+    if scenario.gain_knowledge == "mean":
+        return "the mean gain is taken for the truth: no limits"
+    return ""
+
+
+@lru_cache(maxsize=4096)
 def limits(scenario: Scenario, *, iterations: int = 20) -> dict[str, float]:
     """Return the symbol error rate of each closed-form line.
 
     Returns:
-        "state evolution", what AMP should reach in a large cell (a prediction, not a bound; NaN
-        when the station takes the mean gain for the truth); "single user", no interference at all;
-        "all silent", never hearing anybody: ε.
+        "state evolution", what AMP should reach in a large cell (a prediction, not a bound); "single
+        user", no interference at all; both NaN where `why_no_limits` gives a reason. "all silent",
+        never hearing anybody: ε.
 
     Examples:
         >>> limits(Scenario(num_devices=100))["all silent"]
         0.1
     """
-    matched = scenario.gain_knowledge != "mean"
-    evolved = state_evolution(scenario, iterations=iterations)[-1] if matched else np.nan
+    if why_no_limits(scenario):
+        return {"state evolution": np.nan, "single user": np.nan, "all silent": scenario.activity_prob}
+    evolved = float(state_evolution(scenario, iterations=iterations)[-1])
     return {
-        "state evolution": block_map_rates(scenario, float(evolved)).ser if matched else float("nan"),
+        "state evolution": block_map_rates(scenario, evolved).ser,
         "single user": block_map_rates(scenario, scenario.noise_power).ser,
         "all silent": scenario.activity_prob,
     }
@@ -131,7 +151,8 @@ def limits(scenario: Scenario, *, iterations: int = 20) -> dict[str, float]:
 def with_limits(result: xr.Dataset, base: Scenario, over: Mapping[str, Sequence[Any]]) -> xr.Dataset:
     """Return `result` with the limits of each grid point as variables over the grid.
 
-    The variables are called ``state_evolution``, ``single_user`` and ``all_silent``.
+    The variables are called ``state_evolution``, ``single_user`` and ``all_silent``. Where the closed
+    forms do not hold, ``result.attrs["note"]`` says why, for tables and figures.
     """
     shape = tuple(len(values) for values in over.values())
     lines = {name: np.empty(shape) for name in LIMITS}
@@ -139,4 +160,10 @@ def with_limits(result: xr.Dataset, base: Scenario, over: Mapping[str, Sequence[
         point = {name: list(values)[i] for (name, values), i in zip(over.items(), at, strict=True)}
         for name, value in limits(replace(base, **point)).items():
             lines[name][at] = value
-    return result.assign({name.replace(" ", "_"): (tuple(over), values) for name, values in lines.items()})
+    reasons = {why_no_limits(replace(base, **{name: values[0] for name, values in over.items()}))} - {""}
+    styles = dict(zip(LIMITS, ("--", ":", "-."), strict=True))
+    added = {
+        name.replace(" ", "_"): (tuple(over), values, {"limit_of": "ser", "long_name": name, "linestyle": styles[name]})
+        for name, values in lines.items()
+    }
+    return result.assign(added).assign_attrs({"note": "; ".join(reasons)} if reasons else {})

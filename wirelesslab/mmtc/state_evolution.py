@@ -62,7 +62,9 @@ def _mean_square_error(
     """
     q, m = s.pilots_per_device, s.num_antennas
     eps = min(s.activity_prob, 1 - 1e-12)
-    own, others, level = _standard_draws(max(2**10, NUM_ENERGIES // q), q, m)
+    nodes_each = 1 if s.gain_knowledge == "known" else nodes.size
+    num_samples = max(2**10, min(NUM_ENERGIES, 4 * NUM_ENERGIES // nodes_each) // q)
+    own, others, level = _standard_draws(num_samples, q, m)
     beta = nodes[np.searchsorted(np.cumsum(node_weights)[:-1], level)][:, None]
     known = s.gain_knowledge == "known"
     supposed, weights = (beta[:, :, None], np.ones(1)) if known else (nodes, node_weights)

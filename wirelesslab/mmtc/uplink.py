@@ -206,7 +206,8 @@ def simulate(
         raise TypeError(msg)
     s = scenario
     check.fits_in_memory(
-        num_frames * (s.num_devices * 24.0 + s.pilot_length * s.num_antennas * 2 * dtype.itemsize),
+        num_frames * s.num_devices * (24.0 + 2 * s.activity_prob * s.num_antennas * dtype.itemsize)
+        + num_frames * s.pilot_length * s.num_antennas * 2.0 * dtype.itemsize,
         f"{num_frames} frames of {s.num_devices} devices, {s.pilot_length} symbols and {s.num_antennas} antennas",
         "lower num_frames and add up the counts of several calls, or lower num_devices",
     )

@@ -28,7 +28,7 @@ class AMP:
 
     $R = X + S^H Z$, $X' = \eta(R)$, $Z' = Y - S X' + \frac1L Z \sum_k D_k$ with the Jacobian $D_k$ of
     $\eta$ at row k (the full M x M Onsager term) and $\tau^2 = \|Z\|^2/(LM)$ per frame, from
-    $X = 0$, $Z = Y$. Labels are the block-MAP decision on the last $R$.
+    $X = 0$, $Z = Y$. Labels are the block-MAP decision on the last $R$. Pilots of norm 1 are supposed.
     References: Liu and Yu, IEEE Trans. Signal Process. 66(11), 2018 ("row"); the Bayes-optimal
     denoiser of a block with at most one active row ("block"); "winner", a row-wise denoiser of each
     block's strongest row, stands in for the modified AMP of Senel and Larsson, IEEE Trans. Commun. 66(12), 2018.

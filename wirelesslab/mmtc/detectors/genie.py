@@ -15,7 +15,9 @@ class Genie:
 
     The channels stay unknown. Labels, powers and noise of the others make the interference
     Gaussian with known covariance, so the decision is exact. More knowledge cannot hurt: it bounds
-    the symbol error rate of every detector from below. Where the gains are known by their
+    the symbol error rate of every detector from below, for Rayleigh fading, devices that speak
+    independently, and gains that are known or known by their law. Elsewhere it supposes the same as
+    the detectors do and is no limit (`limits.why_no_limits`). Where the gains are known by their
     distribution only, the genie is told the others' gains and marginalises the device's own: still a
     lower bound, somewhat looser.
 

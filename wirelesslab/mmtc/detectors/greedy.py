@@ -53,14 +53,15 @@ class OMP:
         allowed = np.ones_like(support)
         running = np.ones(frames, dtype=bool)
         residual, everyone = received.copy(), np.arange(frames)
+        norms = np.asarray(np.sum(np.abs(o.pilots) ** 2, axis=0, dtype=np.float64))
         basis = np.zeros((frames, o.pilot_length, most), received.dtype)
         with np.errstate(divide="ignore"):
             prior_odds = np.log1p(-o.activity_prob) - np.log(o.activity_prob / q)
         for step in range(most):
             correlation = adjoint @ residual
             energy = np.asarray(np.sum(correlation.real**2 + correlation.imag**2, axis=-1, dtype=np.float64))
-            chosen = np.argmax(np.where(allowed, energy, -1.0), axis=1)
-            ratio = self._log_ratio(o, energy[everyone, chosen], chosen // q)
+            chosen = np.argmax(np.where(allowed, energy / norms, -1.0), axis=1)
+            ratio = self._log_ratio(o, energy[everyone, chosen], norms[chosen], chosen // q)
             running &= (ratio > prior_odds) & allowed[everyone, chosen]
             if not running.any():
                 break
@@ -79,8 +80,9 @@ class OMP:
         return support
 
     @staticmethod
-    def _log_ratio(o: Observation, energy: Real, device: NDArray[np.int64]) -> Real:
+    def _log_ratio(o: Observation, energy: Real, norm: Real, device: NDArray[np.int64]) -> Real:
         """Log-likelihood ratio of each frame's chosen pilot in noise alone, shape (frames,)."""
         gains = type(o.gains)(o.gains.nodes[device], o.gains.weights)
-        a = np.full((energy.size, 1), 1 / o.noise_power)
-        return gaussian_log_ratios(a, energy[:, None] / o.noise_power**2, gains, o.num_antennas)[:, 0]
+        return gaussian_log_ratios(
+            norm[:, None] / o.noise_power, energy[:, None] / o.noise_power**2, gains, o.num_antennas
+        )[:, 0]

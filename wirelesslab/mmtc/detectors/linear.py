@@ -32,6 +32,7 @@ class MatchedFilter:
         o = observation
         n, q, m = o.num_devices, o.pilots_per_device, o.num_antennas
         adjoint = np.ascontiguousarray(o.pilots.conj().T)
+        norms = np.sum(np.abs(o.pilots) ** 2, axis=0, dtype=np.float64).reshape(n, q)
 
         def work(part: slice) -> Real:
             received = o.received[part]
@@ -39,7 +40,7 @@ class MatchedFilter:
             tau2 = np.maximum(tau2, 1e-30)  # a frame of zeros is a frame of silence
             rows = adjoint @ received
             energy = np.asarray(np.sum(rows.real**2 + rows.imag**2, axis=-1, dtype=np.float64)).reshape(-1, n, q)
-            a = np.broadcast_to(1 / tau2, energy.shape)
+            a = np.broadcast_to(norms / tau2, energy.shape)
             return block_map(gaussian_log_ratios(a, energy / tau2**2, o.gains, m), o.activity_prob)
 
         posteriors = np.concatenate(map_chunks(work, o.num_frames, max(1, 2**22 // (16 * n * q * m))))
@@ -51,7 +52,8 @@ class LMMSE:
     """Whitens with the mean covariance of all devices and tests each block in it.
 
     The interference covariance is Σ = Σ_n (ε/Q) E[β_n] S_n S_n^H + σ² I, that of the linear MMSE
-    estimator of X; the decision is the shared likelihood ratio with the device itself taken out.
+    estimator of X, scaled to each frame's received power; the decision is the shared likelihood
+    ratio with the device itself taken out.
     """
 
     @property
