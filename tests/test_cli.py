@@ -487,7 +487,7 @@ def test_lines_of_progress_come_at_intervals_and_at_the_end():
     watch = PlainLines(out, every_s=3600)
     for batches in range(1, 50):
         watch(status(batches=batches))
-    watch(status(batches=50, curves_done=4))
+    watch(status(batches=50, curves_done=4, finished=True))
     assert len(out.getvalue().splitlines()) == 2
     assert out.getvalue().splitlines()[-1].startswith("100%")
 

@@ -178,8 +178,10 @@ def test_timings_are_reported_and_are_no_part_of_a_comparison():
 def test_no_work_is_computed_twice_when_it_is_computed_once():
     seen = []
     study().run(workers=1, watch=seen.append)
+    last = seen.pop()
     assert [status.batches for status in seen] == list(range(1, len(seen) + 1))
-    last = seen[-1]
+    assert last.finished
+    assert last.batches == seen[-1].batches
     assert last.curves_done == last.curves == 6
     assert last.seconds_left == 0.0
     assert last.errors > 0

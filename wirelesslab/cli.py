@@ -266,7 +266,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if "--traceback" in words:
             raise
         click.echo(f"Error: {error}", err=True)
-        if not isinstance(error, ValueError | OSError | MemoryError):
+        if isinstance(error, TypeError):
             click.echo("(`wirelesslab --traceback …` shows where it came from)", err=True)
         sys.exit(1 if isinstance(error, RuntimeError) else 2)  # failed on the way, or refused at the door
     sys.exit(code if isinstance(code, int) else 0)  # what ctx.exit was given

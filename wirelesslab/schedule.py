@@ -228,4 +228,4 @@ class Status:
     seconds_left: float | None
     failures: tuple[Failure, ...]
     latest: Mapping[str, Any]
-    finished: bool
+    finished: bool = False
