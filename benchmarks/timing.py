@@ -5,20 +5,25 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 
+TURN_S = 0.6
 
-def interleaved_seconds(work: Mapping[str, Callable[[], object]], rounds: int = 7) -> dict[str, float]:
-    """Return the median seconds of each piece of work.
 
-    The pieces take turns, so that a slow spell of the machine hits all of them alike; the first
-    round (compilation, caches) is thrown away.
+def interleaved_seconds(work: Mapping[str, Callable[[], object]], rounds: int = 5) -> dict[str, float]:
+    """Return the median seconds of each piece of work, at its sustained pace.
+
+    The pieces take turns of at least `TURN_S` seconds, so that a slow spell of the machine hits all of
+    them alike. The first half of each turn is thrown away: compilation, cold caches, and the threads
+    of the piece before, which BLAS keeps spinning for a while.
     """
     seconds: dict[str, list[float]] = {name: [] for name in work}
-    for round_number in range(rounds + 1):
+    for _ in range(rounds):
         for name, function in work.items():
-            start = time.perf_counter()
-            function()
-            if round_number:
-                seconds[name].append(time.perf_counter() - start)
+            turn: list[float] = []
+            while sum(turn) < TURN_S or len(turn) < 4:
+                start = time.perf_counter()
+                function()
+                turn.append(time.perf_counter() - start)
+            seconds[name] += turn[len(turn) // 2 :]
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 

@@ -142,13 +142,17 @@ def run_kernel(rows, name, prior, dtype, *, scalar=False, slope=1.0, bias=0.0):
     """Return eta (frames, N, Q, M) and sum D (frames, M, M) of the compiled denoiser."""
     nodes, weights = nodes_of(name)
     r = real_form(rows).astype(dtype)
-    estimate = np.full_like(r, 0.25)
+    start = np.full_like(r, 0.25)
+    c = r - start
+    products = np.stack([0.5 * c[0], c[1] - 0.5 * c[0], -0.5 * c[0]])  # p1 - p3 and p1 + p2 are what S^H Z would be
+    estimate = np.stack([start[0], start[1] - start[0], start[0] + start[1]])
     jacobian = np.full((2, 1, 1, r.shape[-1]) if scalar else (2, M, M, r.shape[-1]), np.nan, dtype)
     kernels.denoise(
-        r - estimate, estimate, TAU2.astype(dtype), np.log(weights).astype(dtype), nodes.astype(dtype),
+        products, estimate, TAU2.astype(dtype), np.log(weights).astype(dtype), nodes.astype(dtype),
         EPS, prior, slope, bias, jacobian,
     )  # fmt: skip
-    eta = np.moveaxis(estimate[0] + 1j * estimate[1], -1, 0).reshape(rows.shape)
+    np.testing.assert_allclose(estimate[2], 2 * estimate[0] + estimate[1], rtol=1e-5, atol=1e-5)
+    eta = np.moveaxis(estimate[0] + 1j * (estimate[0] + estimate[1]), -1, 0).reshape(rows.shape)
     return eta, np.moveaxis(jacobian[0] + 1j * jacobian[1], -1, 0)
 
 

@@ -2,8 +2,10 @@
 
 AMP works on a *chunk* of F frames in *real form*: a complex array (rows, M, F) is stored as real
 (2, rows, M, F), real parts first and frames last. Frames are then the vector lanes whatever the
-number of antennas, and a product with the pilots S is one real matrix product with
-[[Re S, -Im S], [Im S, Re S]] on (2 rows, M F), quicker in BLAS than its complex twin. The working
+number of antennas. A product with the pilots is three real matrix products instead of four (Gauss):
+(A + iB)(C + iD) = (p1 - p3) + i (p1 + p2) with p1 = (A + B) C, p2 = A (D - C), p3 = B (C + D). What
+enters a product is stored in *Gauss form*, (3, rows, M, F) with C, D - C, C + D; what leaves it are the
+three partial products, added up where they are used next. The working
 precision is that of the arrays, float32 or float64. No kernel starts threads and all release the
 GIL: the caller shares chunks among threads, so a result never depends on their number.
 
@@ -276,23 +278,26 @@ def _add_outer(rows: Any, weights: Any, pending: Any, jacobian: Any) -> None:
 
 @jit()
 def _scale_row(estimate: Any, k: int, scale: Any) -> None:
+    """Scale a row that holds real and imaginary part, and leave it in Gauss form."""
     for m in range(estimate.shape[2]):
         for f in range(estimate.shape[3]):
-            estimate[0, k, m, f] *= scale[f]
-            estimate[1, k, m, f] *= scale[f]
+            re, im = scale[f] * estimate[0, k, m, f], scale[f] * estimate[1, k, m, f]
+            estimate[0, k, m, f], estimate[1, k, m, f], estimate[2, k, m, f] = re, im - re, re + im
 
 
 @jit()
 def _energies(correlation: Any, estimate: Any, first: int, energy: Any) -> None:
-    """Add the matched filter's output to the estimate of a block's rows; |r|^2 into `energy`."""
+    """Turn the estimate of a block's rows into R = X + S^H Z, real and imaginary part; |r|^2 into `energy`."""
     zero = energy.dtype.type(0)
     for q in range(energy.shape[0]):
         for f in range(energy.shape[1]):
             energy[q, f] = zero
         for m in range(estimate.shape[2]):
             for f in range(energy.shape[1]):
-                re = estimate[0, first + q, m, f] + correlation[0, first + q, m, f]
-                im = estimate[1, first + q, m, f] + correlation[1, first + q, m, f]
+                k = first + q
+                re = estimate[0, k, m, f] + correlation[0, k, m, f]
+                im = re + estimate[1, k, m, f] + correlation[1, k, m, f]  # X_i = X_r + (X_i - X_r)
+                re = re - correlation[2, k, m, f]
                 estimate[0, first + q, m, f], estimate[1, first + q, m, f] = re, im
                 energy[q, f] += re * re + im * im
 
@@ -348,8 +353,8 @@ def denoise(
     l' <- slope l') and kbar the mean of b / (b + tau2) over the posterior of the gain.
 
     Args:
-        correlation: S^H Z in real form, shape (2, K, M, F).
-        estimate: X in real form, shape (2, K, M, F); overwritten with X'.
+        correlation: The three partial products of S^H Z, shape (3, K, M, F).
+        estimate: X in Gauss form, shape (3, K, M, F); overwritten with X'.
         tau2: Effective noise power of each frame, linear, shape (F,).
         log_weights: Log weights of the quadrature over the gain, shape (J,); 0 if it is known.
         gains: Its nodes, shape (N, J); a device owns K / N rows.

@@ -79,8 +79,8 @@ class AMP:
         o = observation
         real = np.dtype(o.received.real.dtype)
         s = o.pilots
-        forward = np.ascontiguousarray(np.block([[s.real, -s.imag], [s.imag, s.real]]), dtype=real)
-        adjoint = np.ascontiguousarray(forward.T)
+        forward = np.stack([s.real + s.imag, s.real, s.imag]).astype(real)
+        adjoint = np.ascontiguousarray(np.stack([s.real - s.imag, s.real, -s.imag]).swapaxes(1, 2), dtype=real)
         gains = np.maximum(o.gains.nodes, np.finfo(real).tiny).astype(real)
         log_weights = np.log(o.gains.weights).astype(real)
         # A prior of exactly 0 or 1 has no log-odds; this is as good as certain in either precision.
@@ -88,7 +88,7 @@ class AMP:
 
         def work(part: slice) -> tuple[Real, Real, NDArray[np.int64]]:
             received = _frames_last(o.received[part])
-            with _SCRATCH.lend((2, 2, s.shape[1], *received.shape[2:]), real) as buffers:
+            with _SCRATCH.lend((2, 3, s.shape[1], *received.shape[2:]), real) as buffers:
                 return self._run(received, forward, adjoint, gains, log_weights, prior_prob, buffers[0], buffers[1])
 
         chunk = _chunk_frames(o.pilots.shape[1], o.num_antennas, real.itemsize)
@@ -108,17 +108,17 @@ class AMP:
         estimate: Real,
         correlation: Real,
     ) -> tuple[Real, Real, NDArray[np.int64]]:
-        """Run one chunk of frames in real form; see `kernels` for the layout. The last two are scratch.
+        """Run one chunk of frames; see `kernels` for real and Gauss form. The last two are scratch.
 
         Returns:
             Posteriors (frames, N, Q + 1), τ² (frames, iterations), iterations used (frames,).
         """
         real = received.dtype
         _, _, m, frames = received.shape
-        k, n = forward.shape[1] // 2, gains.shape[0]
+        k, n = forward.shape[2], gains.shape[0]
         slope, bias = (RETUNED_SLOPE, RETUNED_BIAS) if self.retuned else (1.0, 0.0)
         estimate[:] = 0
-        product = np.empty_like(received)
+        product, gauss = np.empty_like(received), np.empty((3, *received.shape[1:]), real)
         jacobian = np.empty((2, 1, 1, frames) if self.retuned else (2, m, m, frames), real)
         residual = received.copy()
         tau2 = np.asarray(2 * np.mean(residual**2, axis=(0, 1, 2), dtype=np.float64), dtype=real)
@@ -128,7 +128,7 @@ class AMP:
         best = _BestIterate(estimate, residual, tau2) if self.best_iterate else None
         for iteration in range(self.iterations):
             trace[:, iteration] = tau2
-            np.matmul(adjoint, _flat(residual), out=_flat(correlation))
+            _correlate(adjoint, residual, gauss, correlation)
             if iteration == self.iterations - 1:
                 break
             before = (estimate.copy(), residual.copy()) if self.damping < 1 else None
@@ -144,7 +144,9 @@ class AMP:
                 bias,
                 jacobian,
             )
-            np.matmul(forward, _flat(estimate), out=_flat(product))
+            np.matmul(forward, _flat(estimate), out=_flat(gauss))
+            np.subtract(gauss[0], gauss[2], out=product[0])
+            np.add(gauss[0], gauss[1], out=product[1])
             weight = RETUNED_ONSAGER[iteration] if self.retuned and iteration < len(RETUNED_ONSAGER) else 1.0
             kernels.onsager_residual(received, product, jacobian, weight, residual, tau2)
             if before is not None:
@@ -157,10 +159,12 @@ class AMP:
         used = np.full(frames, self.iterations, dtype=np.int64)
         if best is not None:
             estimate, residual, tau2, used = best.estimate, best.residual, best.tau2, best.iteration + 1
-            np.matmul(adjoint, _flat(residual), out=_flat(correlation))
-        correlation += estimate
+            _correlate(adjoint, residual, gauss, correlation)
+        rows = correlation[:2]
+        rows[1] += correlation[0] + estimate[0] + estimate[1]
+        rows[0] += estimate[0] - correlation[2]
         posteriors = np.empty((n, k // n + 1, frames), real)
-        kernels.block_posteriors(correlation, tau2, log_weights, gains, activity_prob, slope, bias, posteriors)
+        kernels.block_posteriors(rows, tau2, log_weights, gains, activity_prob, slope, bias, posteriors)
         return np.ascontiguousarray(np.moveaxis(posteriors, -1, 0)), trace, used
 
 
@@ -224,6 +228,14 @@ def _frames_last(received: NDArray[np.complexfloating[Any, Any]]) -> Real:
     return real
 
 
+def _correlate(adjoint: Real, residual: Real, gauss: Real, correlation: Real) -> None:
+    """Write the three partial products of S^H Z into `correlation`; `gauss` receives Z in Gauss form."""
+    gauss[0] = residual[0]
+    np.subtract(residual[1], residual[0], out=gauss[1])
+    np.add(residual[0], residual[1], out=gauss[2])
+    np.matmul(adjoint, _flat(gauss), out=_flat(correlation))
+
+
 def _flat(array: Real) -> Real:
-    """View (2, rows, M, frames) as the matrix (2 rows, M frames) that a product takes."""
-    return array.reshape(array.shape[0] * array.shape[1], -1)
+    """View (3, rows, M, frames) as the three matrices (rows, M frames) that a product takes."""
+    return array.reshape(*array.shape[:2], -1)
