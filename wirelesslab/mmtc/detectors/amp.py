@@ -216,8 +216,8 @@ class _BestIterate:
 
 def _chunk_frames(num_pilots: int, num_antennas: int, itemsize: int) -> int:
     """Frames of a chunk: whole vectors, and an estimate and its correlation that stay in the cache."""
-    fit = 2**22 // (2 * num_pilots * num_antennas * itemsize)
-    return int(np.clip(fit // 16 * 16, 16, 128))
+    fit = 2**23 // (2 * num_pilots * num_antennas * itemsize)
+    return int(np.clip(fit // 32 * 32, 16, 128))
 
 
 def _frames_last(received: NDArray[np.complexfloating[Any, Any]]) -> Real:
