@@ -25,15 +25,15 @@ def test_the_readme_s_script_runs_and_draws_its_figure(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert "attempts=6400" in done.stdout
-    assert (tmp_path / "waterfall.png").stat().st_size > 10_000
+    assert (tmp_path / "results" / "mine" / "waterfall.png").stat().st_size > 10_000
     assert (tmp_path / "results" / "mine" / "journal.jsonl").exists()
 
 
 def test_the_readme_s_detector_hears_a_single_user():
     names: dict[str, object] = {}
-    exec(next(block for block in BLOCKS if "class SingleUser" in block), names)
+    exec(next(block for block in BLOCKS if "class FirstLook" in block), names)
     observation, truth = simulate(Scenario(num_devices=1, activity_prob=0.5, snr_db=6.0), stream(1), num_frames=500)
-    detection = names["SingleUser"]().detect(observation)
+    detection = names["FirstLook"]().detect(observation)
     np.testing.assert_allclose(detection.posteriors.sum(axis=-1), 1)
     assert np.mean(detection.labels != truth.symbols) < 0.05
 

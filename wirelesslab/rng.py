@@ -44,7 +44,7 @@ def stream(seed: int, *name: str | float) -> np.random.Generator:
         TypeError: The seed is not an integer, or a part of the name is no text or number.
 
     Examples:
-        >>> stream(7, "batch", 0).integers(100) == stream(7, "batch", 0.0).integers(100)
+        >>> int(stream(7, "batch", 0).integers(100)) == int(stream(7, "batch", 0.0).integers(100))
         True
     """
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
