@@ -195,11 +195,14 @@ def run_sim(sim: Sim | ModuleType, name: str, config: Any, session: Session) -> 
 
 def save_figures(figures: Mapping[str, "Figure"], folder: Path) -> list[Path]:
     """Write each figure as PNG and SVG, and return the paths."""
+    from matplotlib import rc_context
+
     paths = []
     for name, figure in figures.items():
         for suffix in ("png", "svg"):
             path = folder / f"{name}.{suffix}"
-            # No date in the file: the same result gives the same bytes.
-            figure.savefig(path, dpi=150, metadata={"Date": None} if suffix == "svg" else {})
+            # Neither a date nor random names in the file: the same result gives the same bytes.
+            with rc_context({"svg.hashsalt": name}):
+                figure.savefig(path, dpi=150, metadata={"Date": None} if suffix == "svg" else {})
             paths.append(path)
     return paths

@@ -366,9 +366,8 @@ def progress_of(folder: str | Path) -> str:
         lines.append(f"{_say(point.values)}: {', '.join(known) or 'nothing yet'}")
     done = sum(part.done for point in points for part in (point.parts or {}).values())
     total = sum(len(point.parts or {}) for point in points)
-    lines.append(
-        f"{done} of {total} known well enough (errors/attempts; … goes on); the same command goes on from here"
-    )
+    further = "the study is complete" if done == total else "… goes on: the same command goes on from here"
+    lines.append(f"{done} of {total} known well enough (errors/attempts); {further}")
     return "\n".join(lines)
 
 
