@@ -149,7 +149,7 @@ def run_kernel(rows, name, prior, dtype, *, scalar=False, slope=1.0, bias=0.0):
     jacobian = np.full((2, 1, 1, r.shape[-1]) if scalar else (2, M, M, r.shape[-1]), np.nan, dtype)
     kernels.denoise(
         products, estimate, TAU2.astype(dtype), np.log(weights).astype(dtype), nodes.astype(dtype),
-        EPS, prior, slope, bias, jacobian,
+        kernels.plain_controls(EPS, rows.shape[2], prior, r.shape[-1], dtype, slope, bias), prior, jacobian,
     )  # fmt: skip
     np.testing.assert_allclose(estimate[2], 2 * estimate[0] + estimate[1], rtol=1e-5, atol=1e-5)
     eta = np.moveaxis(estimate[0] + 1j * (estimate[0] + estimate[1]), -1, 0).reshape(rows.shape)

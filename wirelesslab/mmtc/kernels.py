@@ -29,6 +29,7 @@ Complex = NDArray[np.complexfloating[Any, Any]]
 Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 
 ROW, BLOCK, WINNER = 0, 1, 2  # priors of `denoise`
+LOG_ODDS, GAIN, SLOPE, BIAS = 0, 1, 2, 3  # rows of its controls
 
 # Sums may be reordered, which vectorises them; infinities and NaN keep their meaning.
 REORDER = {"reassoc", "contract", "nsz", "arcp"}
@@ -120,6 +121,15 @@ def _logarithm(x: Any) -> Any:
     return implementation
 
 
+def plain_controls(
+    activity_prob: float, pilots_per_device: int, prior: int, num_frames: int, dtype: Any, slope: float = 1.0, bias: float = 0.0
+) -> Real:
+    """Return the controls of AMP, shape (4, 1, F): the prior's log-odds of a row, and factors that change nothing."""
+    share = activity_prob / pilots_per_device
+    log_odds = math.log(share / (1 - activity_prob if prior == BLOCK else 1 - share))
+    return np.tile(np.array([log_odds, 1.0, slope, bias], dtype)[:, None, None], (1, 1, num_frames))
+
+
 # --- approximate message passing ------------------------------------------------------------------
 
 
@@ -130,6 +140,7 @@ def _likelihoods(
     gains: Any,
     log_weights: Any,
     num_antennas: int,
+    gain_factor: Any,
     slope: Any,
     bias: Any,
     per_node: Any,
@@ -139,8 +150,8 @@ def _likelihoods(
 ) -> None:
     """Tempered likelihood ratio, mean shrinkage kbar and its derivative for the rows of one device.
 
-    From |r|^2 in `energy` (Q, F), 1 / tau2 in `precision` (F,), and the nodes and log weights (J,) of
-    the gain; `per_node` is scratch (2, J, F), the rest (Q, F). With k_j = b_j / (b_j + tau2) one has
+    From |r|^2 in `energy` (Q, F), 1 / tau2 in `precision` (F,), the nodes and log weights (J,) of the
+    gain, and three controls (F,); `per_node` is scratch (2, J, F), the rest (Q, F). With k_j = b_j / (b_j + tau2) one has
     Delta_j = k_j / tau2, so l' = kbar / tau2 and kbar' = Var(k) / tau2 over the posterior of the
     nodes, kept in `spread`: no difference of nearly equal numbers is taken.
     """
@@ -152,7 +163,7 @@ def _likelihoods(
     for j in range(num_nodes):
         gain, log_weight = gains[j], log_weights[j]
         for f in range(num_frames):
-            snr = gain * precision[f]
+            snr = gain * gain_factor[f] * precision[f]
             ratio[j, f] = snr / (one + snr)
             nodes[j, f] = log_weight - antennas * logarithm(one + snr)
     if num_nodes == 1:
@@ -160,7 +171,7 @@ def _likelihoods(
             for f in range(num_frames):
                 kbar[q, f] = ratio[0, f]
                 level = nodes[0, f] + ratio[0, f] * (energy[q, f] * precision[f])
-                llr[q, f] = slope * level + bias
+                llr[q, f] = slope[f] * level + bias[f]
                 spread[q, f] = real(0)
         return
     peak, total = np.empty_like(precision), np.empty_like(precision)
@@ -182,7 +193,7 @@ def _likelihoods(
                 kbar[q, f] += weight * ratio[j, f]
         for f in range(num_frames):
             kbar[q, f] /= total[f]
-            llr[q, f] = slope * (peak[f] + logarithm(total[f])) + bias
+            llr[q, f] = slope[f] * (peak[f] + logarithm(total[f])) + bias[f]
         for j in range(num_nodes):
             for f in range(num_frames):
                 spread[q, f] += weights[j, f] * (ratio[j, f] - kbar[q, f]) ** 2
@@ -196,7 +207,7 @@ def _row_prior(llr: Any, log_odds: Any, present: Any, absent: Any) -> None:
     one = llr.dtype.type(1)
     for q in range(llr.shape[0]):
         for f in range(llr.shape[1]):
-            level = llr[q, f] + log_odds
+            level = llr[q, f] + log_odds[f]
             small = exponential(-abs(level))
             major, minor = one / (one + small), small / (one + small)
             present[q, f] = major if level > 0 else minor
@@ -207,7 +218,7 @@ def _row_prior(llr: Any, log_odds: Any, present: Any, absent: Any) -> None:
 def _block_prior(llr: Any, log_odds: Any, present: Any, absent: Any, silent: Any) -> None:
     """Set present to the posterior of each row of a block, absent = 1 - present, silent the rest.
 
-    `log_odds` is log((eps / Q) / (1 - eps)), the prior of one row against silence. The largest
+    `log_odds` (F,) is log((eps / Q) / (1 - eps)) in AMP, the prior of one row against silence. The largest
     term is kept out of `others`, so 1 - present keeps its precision when it is tiny.
     """
     real = llr.dtype.type
@@ -218,7 +229,7 @@ def _block_prior(llr: Any, log_odds: Any, present: Any, absent: Any, silent: Any
         peak[f] = zero
     for q in range(num_rows):
         for f in range(num_frames):
-            peak[f] = max(peak[f], llr[q, f] + log_odds)
+            peak[f] = max(peak[f], llr[q, f] + log_odds[f])
     for f in range(num_frames):
         weight = exponential(-peak[f])
         winners[f] = one if peak[f] == zero else zero
@@ -226,7 +237,7 @@ def _block_prior(llr: Any, log_odds: Any, present: Any, absent: Any, silent: Any
         silent[f] = weight
     for q in range(num_rows):
         for f in range(num_frames):
-            shift = llr[q, f] + log_odds - peak[f]
+            shift = llr[q, f] + log_odds[f] - peak[f]
             weight = exponential(shift)
             winners[f] += one if shift == zero else zero
             others[f] += zero if shift == zero else weight
@@ -326,7 +337,7 @@ def _row_terms(
         w, k = present[f], kbar[f]
         scale[f] = w * k
         diagonal[f] += scale[f]
-        outer[f] = w * (absent[f] * slope * k * k * precision[f] + spread[f])
+        outer[f] = w * (absent[f] * slope[f] * k * k * precision[f] + spread[f])
         term = outer[f] * energy[f]
         radial[f] += term
         relevant += np.int32(0) if term <= resolution * diagonal[f] else np.int32(1)
@@ -340,10 +351,8 @@ def denoise(
     tau2: Real,
     log_weights: Real,
     gains: Real,
-    activity_prob: float,
+    controls: Real,
     prior: int,
-    llr_slope: float,
-    llr_bias: float,
     jacobian: Real,
 ) -> None:
     r"""Replace AMP's estimate X by X' = eta(X + S^H Z) and sum the Jacobian of eta over the rows.
@@ -358,10 +367,10 @@ def denoise(
         tau2: Effective noise power of each frame, linear, shape (F,).
         log_weights: Log weights of the quadrature over the gain, shape (J,); 0 if it is known.
         gains: Its nodes, shape (N, J); a device owns K / N rows.
-        activity_prob: Probability eps that a device speaks.
+        controls: LOG_ODDS of a row by the prior, factor on the GAIN, SLOPE and BIAS of the
+            log-likelihood ratio l <- slope l + bias (nats), shape (4, C, F); C is 1, or N where
+            every device has its own. `plain_controls` gives those of AMP.
         prior: ROW, BLOCK, or WINNER (the row prior, only the likeliest row of a block kept).
-        llr_slope: Factor of the log-likelihood ratio, >= 0.
-        llr_bias: Added to it, nats.
         jacobian: Receives sum D in real form, shape (2, M, M, F); or, when its shape is
             (2, 1, 1, F), its mean diagonal trace(sum D) / M, for the scalar Onsager term.
     """
@@ -369,9 +378,7 @@ def denoise(
     num_rows, num_antennas, num_frames = estimate.shape[1:]
     num_devices, num_nodes = gains.shape
     num_pilots = num_rows // num_devices
-    slope, bias, antennas = real(llr_slope), real(llr_bias), real(num_antennas)
-    silence = 1 - activity_prob / num_pilots if prior != BLOCK else 1 - activity_prob
-    log_odds = real(math.log(activity_prob / num_pilots / silence))
+    antennas = real(num_antennas)
     # A term below resolution / K of what the sum already holds: K such terms do not round it.
     resolution = real(np.finfo(tau2.dtype).eps / num_rows)
     full = jacobian.shape[1] == num_antennas and num_antennas > 1
@@ -389,8 +396,12 @@ def denoise(
 
     for n in range(num_devices):
         first = n * num_pilots
+        control = controls[:, n if controls.shape[1] > 1 else 0]
+        log_odds, gain_factor, slope, bias = control[LOG_ODDS], control[GAIN], control[SLOPE], control[BIAS]
         _energies(correlation, estimate, first, energy)
-        _likelihoods(energy, precision, gains[n], log_weights, num_antennas, slope, bias, per_node, llr, kbar, spread)
+        _likelihoods(
+            energy, precision, gains[n], log_weights, num_antennas, gain_factor, slope, bias, per_node, llr, kbar, spread
+        )
         if prior == BLOCK:
             _block_prior(llr, log_odds, present, absent, silent)
         else:
@@ -444,7 +455,7 @@ def denoise(
 
 @jit()
 def onsager_residual(
-    received: Real, product: Real, jacobian: Real, onsager_weight: float, residual: Real, tau2: Real
+    received: Real, product: Real, jacobian: Real, onsager_weight: Real, residual: Real, tau2: Real
 ) -> None:
     """Replace AMP's residual Z by Z' = Y - S X' + (weight / L) Z sum D, and find its power.
 
@@ -452,15 +463,15 @@ def onsager_residual(
         received: Y in real form, shape (2, L, M, F).
         product: S X' in real form, shape (2, L, M, F).
         jacobian: sum D as `denoise` leaves it, shape (2, M, M, F) or, scalar, (2, 1, 1, F).
-        onsager_weight: Factor of the Onsager term, 1 for plain AMP.
+        onsager_weight: Factor of the Onsager term of each frame, shape (F,); 1 for plain AMP.
         residual: Z in real form, shape (2, L, M, F); overwritten with Z'.
         tau2: Receives ||Z'||^2 / (L M), the effective noise power of each frame, shape (F,).
     """
     real = tau2.dtype.type
     length, num_antennas, num_frames = residual.shape[1:]
-    weight, per_entry = real(onsager_weight / length), real(1 / (length * num_antennas))
+    per_entry = real(1 / (length * num_antennas))
     size = jacobian.shape[1]
-    scaled = jacobian * weight
+    scaled = jacobian * (onsager_weight / real(length))
     sums = np.empty((2, num_frames), tau2.dtype)
     row = np.empty((2, num_antennas, num_frames), tau2.dtype)
     tau2[:] = real(0)
@@ -487,9 +498,7 @@ def block_posteriors(
     tau2: Real,
     log_weights: Real,
     gains: Real,
-    activity_prob: float,
-    llr_slope: float,
-    llr_bias: float,
+    controls: Real,
     posteriors: Real,
 ) -> None:
     """Posterior of each label of each device from rows in effective noise, under the block prior.
@@ -499,17 +508,13 @@ def block_posteriors(
         tau2: Effective noise power of each frame, linear, shape (F,).
         log_weights: Log weights of the quadrature over the gain, shape (J,).
         gains: Its nodes, shape (N, J).
-        activity_prob: Probability eps that a device speaks.
-        llr_slope: Factor of the log-likelihood ratio.
-        llr_bias: Added to it, nats.
+        controls: As in `denoise`, with the block prior's log-odds.
         posteriors: Receives the posteriors, shape (N, Q + 1, F), label 0 (silent) first.
     """
     real = tau2.dtype.type
     num_rows, num_antennas, num_frames = rows.shape[1:]
     num_devices, num_nodes = gains.shape
     num_pilots = num_rows // num_devices
-    slope, bias = real(llr_slope), real(llr_bias)
-    log_odds = real(math.log(activity_prob / num_pilots / (1 - activity_prob)))
     precision = real(1) / tau2
     per_node = np.empty((2, num_nodes, num_frames), tau2.dtype)
     per_row = np.empty((5, num_pilots, num_frames), tau2.dtype)
@@ -522,5 +527,9 @@ def block_posteriors(
                 for f in range(num_frames):
                     re, im = rows[0, n * num_pilots + q, m, f], rows[1, n * num_pilots + q, m, f]
                     energy[q, f] += re * re + im * im
-        _likelihoods(energy, precision, gains[n], log_weights, num_antennas, slope, bias, per_node, llr, kbar, spread)
+        control = controls[:, n if controls.shape[1] > 1 else 0]
+        log_odds, gain_factor, slope, bias = control[LOG_ODDS], control[GAIN], control[SLOPE], control[BIAS]
+        _likelihoods(
+            energy, precision, gains[n], log_weights, num_antennas, gain_factor, slope, bias, per_node, llr, kbar, spread
+        )
         _block_prior(llr, log_odds, posteriors[n][1:], absent, posteriors[n][0])

@@ -1,10 +1,7 @@
 """Approximate message passing, batched over frames: two matrix products and one fused kernel."""
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +9,8 @@ from numpy.typing import NDArray
 from wirelesslab import check
 from wirelesslab.mmtc import kernels
 from wirelesslab.mmtc.detection import Detection, Real
+from wirelesslab.mmtc.message_passing import Chunk, Pilots
 from wirelesslab.mmtc.uplink import Observation
-from wirelesslab.threads import map_chunks
 
 Prior = Literal["row", "block", "winner"]
 PRIORS: dict[Prior, int] = {"row": kernels.ROW, "block": kernels.BLOCK, "winner": kernels.WINNER}
@@ -76,166 +73,76 @@ class AMP:
 
     def detect(self, observation: Observation, /) -> Detection:
         """Return the detection of every frame, with the trace ``effective_noise`` (τ² per iteration)."""
-        o = observation
-        real = np.dtype(o.received.real.dtype)
-        s = o.pilots
-        forward = np.stack([s.real + s.imag, s.real, s.imag]).astype(real)
-        adjoint = np.ascontiguousarray(np.stack([s.real - s.imag, s.real, -s.imag]).swapaxes(1, 2), dtype=real)
-        gains = np.maximum(o.gains.nodes, np.finfo(real).tiny).astype(real)
-        log_weights = np.log(o.gains.weights).astype(real)
-        # A prior of exactly 0 or 1 has no log-odds; this is as good as certain in either precision.
-        prior_prob = float(np.clip(o.activity_prob, 1e-12, 1 - 1e-7))
+        pilots = Pilots(observation)
 
-        def work(part: slice) -> tuple[Real, Real, NDArray[np.int64]]:
-            received = _frames_last(o.received[part])
-            with _SCRATCH.lend((2, 3, s.shape[1], *received.shape[2:]), real) as buffers:
-                return self._run(received, forward, adjoint, gains, log_weights, prior_prob, buffers[0], buffers[1])
+        def work(chunk: Chunk) -> tuple[Real, Real, NDArray[np.int64]]:
+            return self._run(chunk, pilots)
 
-        chunk = _chunk_frames(o.pilots.shape[1], o.num_antennas, real.itemsize)
-        posteriors, tau2, iterations = zip(*map_chunks(work, o.num_frames, chunk), strict=True)
+        posteriors, tau2, iterations = zip(*pilots.map(work, scalar=self.retuned), strict=True)
         return Detection(
             np.concatenate(posteriors), np.concatenate(iterations), {"effective_noise": np.concatenate(tau2)}
         )
 
-    def _run(
-        self,
-        received: Real,
-        forward: Real,
-        adjoint: Real,
-        gains: Real,
-        log_weights: Real,
-        activity_prob: float,
-        estimate: Real,
-        correlation: Real,
-    ) -> tuple[Real, Real, NDArray[np.int64]]:
-        """Run one chunk of frames; see `kernels` for real and Gauss form. The last two are scratch.
-
-        Returns:
-            Posteriors (frames, N, Q + 1), τ² (frames, iterations), iterations used (frames,).
-        """
-        real = received.dtype
-        _, _, m, frames = received.shape
-        k, n = forward.shape[2], gains.shape[0]
+    def _run(self, chunk: Chunk, pilots: Pilots) -> tuple[Real, Real, NDArray[np.int64]]:
+        """Return posteriors (frames, N, Q + 1), τ² (frames, iterations) and iterations used (frames,)."""
+        frames, q = chunk.num_frames, pilots.observation.pilots_per_device
         slope, bias = (RETUNED_SLOPE, RETUNED_BIAS) if self.retuned else (1.0, 0.0)
-        estimate[:] = 0
-        product, gauss = np.empty_like(received), np.empty((3, *received.shape[1:]), real)
-        jacobian = np.empty((2, 1, 1, frames) if self.retuned else (2, m, m, frames), real)
-        residual = received.copy()
-        tau2 = np.asarray(2 * np.mean(residual**2, axis=(0, 1, 2), dtype=np.float64), dtype=real)
-        floor = np.finfo(real).tiny * 1e6  # a frame of zeros is a frame of silence
-        np.maximum(tau2, floor, out=tau2)
+        prior = PRIORS[self.prior]
+        controls, readout = (
+            kernels.plain_controls(pilots.activity_prob, q, p, frames, pilots.real, slope, bias)
+            for p in (prior, kernels.BLOCK)
+        )
         trace = np.full((frames, self.iterations), np.nan)
-        best = _BestIterate(estimate, residual, tau2) if self.best_iterate else None
+        best = _BestIterate(chunk) if self.best_iterate else None
         for iteration in range(self.iterations):
-            trace[:, iteration] = tau2
-            _correlate(adjoint, residual, gauss, correlation)
+            trace[:, iteration] = chunk.tau2
+            chunk.correlate()
             if iteration == self.iterations - 1:
                 break
-            before = (estimate.copy(), residual.copy()) if self.damping < 1 else None
-            kernels.denoise(
-                correlation,
-                estimate,
-                tau2,
-                log_weights,
-                gains,
-                activity_prob,
-                PRIORS[self.prior],
-                slope,
-                bias,
-                jacobian,
-            )
-            np.matmul(forward, _flat(estimate), out=_flat(gauss))
-            np.subtract(gauss[0], gauss[2], out=product[0])
-            np.add(gauss[0], gauss[1], out=product[1])
+            before = (chunk.estimate.copy(), chunk.residual.copy()) if self.damping < 1 else None
+            chunk.denoise(controls, prior)
             weight = RETUNED_ONSAGER[iteration] if self.retuned and iteration < len(RETUNED_ONSAGER) else 1.0
-            kernels.onsager_residual(received, product, jacobian, weight, residual, tau2)
+            chunk.subtract(np.full(frames, weight, pilots.real))
             if before is not None:
-                estimate[:] = self.damping * estimate + (1 - self.damping) * before[0]
-                residual[:] = self.damping * residual + (1 - self.damping) * before[1]
-                tau2[:] = 2 * np.mean(residual**2, axis=(0, 1, 2), dtype=np.float64)
-            np.maximum(tau2, floor, out=tau2)
-            if best is not None and not best.offer(estimate, residual, tau2):
+                chunk.estimate[:] = self.damping * chunk.estimate + (1 - self.damping) * before[0]
+                chunk.residual[:] = self.damping * chunk.residual + (1 - self.damping) * before[1]
+                chunk.measure()
+            if best is not None and not best.offer():
                 break
         used = np.full(frames, self.iterations, dtype=np.int64)
         if best is not None:
-            estimate, residual, tau2, used = best.estimate, best.residual, best.tau2, best.iteration + 1
-            _correlate(adjoint, residual, gauss, correlation)
-        rows = correlation[:2]
-        rows[1] += correlation[0] + estimate[0] + estimate[1]
-        rows[0] += estimate[0] - correlation[2]
-        posteriors = np.empty((n, k // n + 1, frames), real)
-        kernels.block_posteriors(rows, tau2, log_weights, gains, activity_prob, slope, bias, posteriors)
+            used = best.restore()
+            chunk.correlate()
+        posteriors = np.empty((chunk.gains.shape[0], q + 1, frames), pilots.real)
+        kernels.block_posteriors(chunk.rows(), chunk.tau2, chunk.log_weights, chunk.gains, readout, posteriors)
         return np.ascontiguousarray(np.moveaxis(posteriors, -1, 0)), trace, used
-
-
-class _Scratch:
-    """Buffers that outlive a call: fresh memory costs a page fault every 4 KiB, a tenth of a short detection."""
-
-    def __init__(self, most_bytes: int = 2**26) -> None:
-        self._free: list[Real] = []
-        self._lock = threading.Lock()
-        self._most_bytes = most_bytes
-
-    @contextmanager
-    def lend(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Iterator[Real]:
-        """Lend an array of that shape with arbitrary content."""
-        with self._lock:
-            fitting = next((i for i, b in enumerate(self._free) if b.shape == shape and b.dtype == dtype), None)
-            buffer = None if fitting is None else self._free.pop(fitting)
-        buffer = np.empty(shape, dtype) if buffer is None else buffer
-        try:
-            yield buffer
-        finally:
-            with self._lock:
-                self._free.append(buffer)
-                while sum(b.nbytes for b in self._free) > self._most_bytes:
-                    self._free.pop(0)
-
-
-_SCRATCH = _Scratch()
 
 
 class _BestIterate:
     """The iterate of smallest residual of each frame; a frame whose residual has doubled is out."""
 
-    def __init__(self, estimate: Real, residual: Real, tau2: Real) -> None:
-        self.estimate, self.residual, self.tau2 = estimate.copy(), residual.copy(), tau2.copy()
-        self.iteration = np.zeros(tau2.size, dtype=np.int64)
-        self._running = np.ones(tau2.size, dtype=bool)
+    def __init__(self, chunk: Chunk) -> None:
+        self._chunk = chunk
+        self._estimate, self._residual, self._tau2 = chunk.estimate.copy(), chunk.residual.copy(), chunk.tau2.copy()
+        self._iteration = np.zeros(chunk.num_frames, dtype=np.int64)
+        self._running = np.ones(chunk.num_frames, dtype=bool)
         self._step = 0
 
-    def offer(self, estimate: Real, residual: Real, tau2: Real) -> bool:
+    def offer(self) -> bool:
         """Keep what is better; return whether any frame still runs."""
+        chunk = self._chunk
         self._step += 1
-        self._running &= tau2 <= 2 * self.tau2
-        better = self._running & (tau2 < self.tau2)
-        self.estimate[..., better], self.residual[..., better] = estimate[..., better], residual[..., better]
-        self.tau2[better], self.iteration[better] = tau2[better], self._step
+        self._running &= chunk.tau2 <= 2 * self._tau2
+        better = self._running & (chunk.tau2 < self._tau2)
+        self._estimate[..., better], self._residual[..., better] = (
+            chunk.estimate[..., better],
+            chunk.residual[..., better],
+        )
+        self._tau2[better], self._iteration[better] = chunk.tau2[better], self._step
         return bool(self._running.any())
 
-
-def _chunk_frames(num_pilots: int, num_antennas: int, itemsize: int) -> int:
-    """Frames of a chunk: whole vectors, and an estimate and its correlation that stay in the cache."""
-    fit = 2**23 // (2 * num_pilots * num_antennas * itemsize)
-    return int(np.clip(fit // 32 * 32, 16, 128))
-
-
-def _frames_last(received: NDArray[np.complexfloating[Any, Any]]) -> Real:
-    """Turn (frames, L, M) complex into real form, (2, L, M, frames)."""
-    frames, length, m = received.shape
-    real = np.empty((2, length, m, frames), received.real.dtype)  # not stack: it keeps the order of its input
-    real[0], real[1] = np.moveaxis(received.real, 0, -1), np.moveaxis(received.imag, 0, -1)
-    return real
-
-
-def _correlate(adjoint: Real, residual: Real, gauss: Real, correlation: Real) -> None:
-    """Write the three partial products of S^H Z into `correlation`; `gauss` receives Z in Gauss form."""
-    gauss[0] = residual[0]
-    np.subtract(residual[1], residual[0], out=gauss[1])
-    np.add(residual[0], residual[1], out=gauss[2])
-    np.matmul(adjoint, _flat(gauss), out=_flat(correlation))
-
-
-def _flat(array: Real) -> Real:
-    """View (3, rows, M, frames) as the three matrices (rows, M frames) that a product takes."""
-    return array.reshape(*array.shape[:2], -1)
+    def restore(self) -> NDArray[np.int64]:
+        """Put every frame's best iterate back, and return how many iterations led there."""
+        chunk = self._chunk
+        chunk.estimate[:], chunk.residual[:], chunk.tau2[:] = self._estimate, self._residual, self._tau2
+        return self._iteration + 1

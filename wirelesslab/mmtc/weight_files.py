@@ -1,0 +1,199 @@
+"""Trained networks in files that cannot execute code.
+
+A network is two files side by side: ``<name>.npz`` with its arrays, read without unpickling, and
+``<name>.json`` with its architecture, what it was trained for, its training record, and the SHA-256
+of the first file.
+"""
+
+import json
+import zipfile
+from dataclasses import asdict, dataclass, field, fields
+from hashlib import sha256
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wirelesslab.mmtc.unfolded import Architecture, Parameters
+from wirelesslab.mmtc.uplink import Observation
+
+FORMAT = "wirelesslab unfolded network 1"
+SHIPPED = Path(__file__).parent / "weights"
+MOST_BYTES = 64 * 2**20  # a network has some ten thousand parameters; anything like this is none
+
+
+class WeightFileError(ValueError):
+    """A weight file is missing, damaged, or not one."""
+
+
+class OutsideTrainingRangeWarning(UserWarning):
+    """A scenario is outside what a network was trained for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedFor:
+    """What a network has seen in training; ranges are inclusive.
+
+    Attributes:
+        num_devices: N.
+        pilots_per_device: Q.
+        pilot_length: L.
+        num_antennas: M.
+        activity_prob: ε.
+        snr_db: SNR in dB for a path gain of 1.
+        gain_knowledge: What the station knew of the gains.
+        pilots_digest: Digest of the one set of pilots that it serves; empty if it serves any.
+    """
+
+    num_devices: tuple[float, float]
+    pilots_per_device: tuple[float, float]
+    pilot_length: tuple[float, float]
+    num_antennas: tuple[float, float]
+    activity_prob: tuple[float, float]
+    snr_db: tuple[float, float]
+    gain_knowledge: str = "known"
+    pilots_digest: str = ""
+
+    def outside(self, observation: Observation) -> list[str]:
+        """Return, in words, every quantity of the observation that training has not seen."""
+        o = observation
+        seen = {
+            "num_devices": o.num_devices,
+            "pilots_per_device": o.pilots_per_device,
+            "pilot_length": o.pilot_length,
+            "num_antennas": o.num_antennas,
+            "activity_prob": o.activity_prob,
+            "snr_db": -10 * np.log10(o.noise_power * o.pilot_length),
+        }
+        found = []
+        for name, value in seen.items():
+            low, high = getattr(self, name)
+            margin = 1e-6 * (1 + abs(value))
+            if not low - margin <= value <= high + margin:
+                found.append(f"{name}={value:g}, trained for {low:g} to {high:g}")
+        if o.gains.weights.size > 1 and self.gain_knowledge == "known":
+            found.append("gains known by their distribution only, trained for known ones")
+        if self.pilots_digest and self.pilots_digest != pilots_digest(o.pilots):
+            found.append("other pilots, trained for one set of pilots")
+        return found
+
+
+def pilots_digest(pilots: NDArray[np.complexfloating[Any, Any]]) -> str:
+    """Return a digest of a set of pilots, the same in both precisions."""
+    rounded = np.round(np.stack([pilots.real, pilots.imag]) * 2**12).astype("<i4")
+    return sha256(np.ascontiguousarray(rounded).tobytes() + repr(pilots.shape).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A trained network: everything that detecting needs.
+
+    Attributes:
+        architecture: Its shape.
+        parameters: Its arrays.
+        trained_for: What it has seen; None for one that was not trained.
+        record: How it was trained, for the reader.
+        digest: SHA-256 of the arrays as they are kept in a file.
+    """
+
+    architecture: Architecture
+    parameters: Parameters
+    trained_for: TrainedFor | None = None
+    record: dict[str, Any] = field(default_factory=dict, repr=False)
+    digest: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.digest:
+            object.__setattr__(self, "digest", sha256(_packed(self.parameters)).hexdigest())
+
+    @property
+    def num_parameters(self) -> int:
+        """Trained numbers."""
+        return sum(values.size for values in self.parameters.values())
+
+
+def _packed(parameters: Parameters) -> bytes:
+    buffer = BytesIO()
+    np.savez(buffer, allow_pickle=False, **{name: parameters[name] for name in sorted(parameters)})
+    return buffer.getvalue()
+
+
+def save(network: Network, path: Path) -> Path:
+    """Write ``<path>.npz`` and ``<path>.json``, the description last.
+
+    Returns:
+        The path of the arrays.
+    """
+    arrays, description = _both(path)
+    arrays.parent.mkdir(parents=True, exist_ok=True)
+    content = _packed(network.parameters)
+    arrays.write_bytes(content)
+    body = {
+        "format": FORMAT,
+        "sha256": sha256(content).hexdigest(),
+        "architecture": network.architecture.describe(),
+        "trained_for": None if network.trained_for is None else asdict(network.trained_for),
+        "num_parameters": network.num_parameters,
+        "record": network.record,
+    }
+    description.write_text(json.dumps(body, indent=1) + "\n", encoding="utf-8")
+    return arrays
+
+
+def load(path: Path) -> Network:
+    """Return the network in ``<path>.npz`` and ``<path>.json``.
+
+    Raises:
+        WeightFileError: A file is missing, damaged, or of something else; nothing is ever unpickled.
+    """
+    arrays, description = _both(path)
+    for file in (arrays, description):
+        if not file.is_file():
+            msg = f"weights: no file {file}; a network is {arrays.name} and {description.name} side by side"
+            raise WeightFileError(msg)
+    try:
+        body = json.loads(description.read_text(encoding="utf-8"))
+    except ValueError as error:
+        msg = f"weights: {description} is not readable ({error}); restore it from a copy"
+        raise WeightFileError(msg) from None
+    if not isinstance(body, dict) or body.get("format") != FORMAT:
+        found = body.get("format") if isinstance(body, dict) else type(body).__name__
+        msg = f"weights: {description} has format {found!r}, expected {FORMAT!r}; it describes something else"
+        raise WeightFileError(msg)
+    if arrays.stat().st_size > MOST_BYTES:
+        msg = f"weights: {arrays} has {arrays.stat().st_size} bytes, expected at most {MOST_BYTES}; it is no such network"
+        raise WeightFileError(msg)
+    content = arrays.read_bytes()
+    digest = sha256(content).hexdigest()
+    if digest != body.get("sha256"):
+        msg = (
+            f"weights: {arrays} has checksum {digest[:12]}…, expected {str(body.get('sha256'))[:12]}…; it is damaged, "
+            "cut short, or belongs to another description: restore both files from one source"
+        )
+        raise WeightFileError(msg)
+    try:
+        architecture = Architecture.from_description(body.get("architecture"), where=str(description))
+        with np.load(BytesIO(content), allow_pickle=False) as file:
+            parameters = architecture.checked({name: file[name] for name in file.files}, where=str(arrays))
+        trained_for = _trained_for(body.get("trained_for"), description)
+    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        msg = str(error) if isinstance(error, WeightFileError) else f"weights: {error}"
+        raise WeightFileError(msg) from None
+    return Network(architecture, parameters, trained_for, body.get("record") or {}, digest)
+
+
+def _trained_for(body: Any, where: Path) -> TrainedFor | None:
+    if body is None:
+        return None
+    names = {f.name for f in fields(TrainedFor)}
+    if not isinstance(body, dict) or set(body) != names:
+        msg = f"weights: {where} says trained_for={body!r}, expected the fields {sorted(names)}"
+        raise WeightFileError(msg)
+    return TrainedFor(**{name: tuple(v) if isinstance(v, list) else v for name, v in body.items()})
+
+
+def _both(path: Path) -> tuple[Path, Path]:
+    stem = path.with_suffix("") if path.suffix in (".npz", ".json") else path
+    return stem.with_name(stem.name + ".npz"), stem.with_name(stem.name + ".json")
