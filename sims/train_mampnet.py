@@ -1,7 +1,7 @@
 """How far does an unfolded AMP come when it is trained? The curve of one training, and its weights.
 
-wirelesslab run train_mampnet                          (about 50 minutes on one core; --quick: 1 minute)
-wirelesslab run train_mampnet --setting distribution   (about 50 minutes)
+wirelesslab run train_mampnet                          (about 35 minutes on one core; --quick: 1 minute)
+wirelesslab run train_mampnet --setting distribution   (about 35 minutes)
 wirelesslab run train_mampnet --setting one-cell       (about 8 minutes)
 
 Expect: most of the gain within the first thousand steps, then a slow fall. The folder receives a
@@ -69,7 +69,7 @@ class Config:
     controls: Literal["setting", "shared", "layer", "device", "context"] = "setting"
     schedule: Literal["end-to-end", "layer-wise"] = "end-to-end"
     context_width: int = 48
-    block_width: int = 24
+    block_width: int = 16
     learning_rate: float = 5e-3
     patience: int = 0
     start: str = ""
@@ -79,7 +79,7 @@ class Config:
 
 QUICK: Mapping[str, Any] = {"steps": 200, "layers": 4, "frames_per_step": 24}
 
-STEPS: Mapping[Setting, int] = {"known": 24_000, "distribution": 14_000, "one-cell": 4_000}
+STEPS: Mapping[Setting, int] = {"known": 16_000, "distribution": 7_000, "one-cell": 4_000}
 KNOWN_LAWS = (
     *(EqualGain(),) * 7, UniformGainDb(low_db=-3, high_db=3), UniformGainDb(low_db=-8, high_db=8), PathLoss(),
 )  # fmt: skip

@@ -11,7 +11,8 @@ learned sparsity and gain, a refinement module). The context networks and the co
 our choice, as are all sizes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +23,8 @@ from wirelesslab.mmtc.unfolded import Architecture
 
 Tensor = Any  # TensorFlow ships no types
 LEAST_SHARE = 1e-3  # of interference that is not a pilot's own; below it float32 has no digits left
+FAINT = 1e-3  # posterior below which a pilot's power is spread evenly, and later passes let it be
+OUT_OF_PLAY = -40.0  # log ratio that stands for "not tested"
 RESOLVES = 1e-6  # noise beside the strongest power that the covariance in float32 can tell apart
 
 
@@ -235,9 +238,15 @@ def _passes(
         posterior = _posteriors(logits)
         ratio = logits - cell.log_odds
         zeros = tf.zeros_like(logits)
-        tested, share, unexplained = zeros, zeros, tf.ones_like(logits[0, 0])
+        tested, share, unexplained, play = zeros, zeros, tf.ones_like(logits[0, 0]), None
         if covariance is not None:
-            tested, share, unexplained, gains = covariance.test(posterior * gains)
+            audible = posterior >= FAINT
+            tested, share, unexplained, tested_gains = covariance.test(posterior * gains, audible)
+            if s > 0:  # the first pass has tested all; the others go on with what is still in play
+                play = audible
+                tested, gains = tf.where(play, tested, OUT_OF_PLAY), tf.where(play, tested_gains, gains)
+            else:
+                gains = tested_gains
         gates = p["pass.bias"][s]
         hidden = None
         if architecture.has_context:
@@ -256,9 +265,10 @@ def _passes(
             tf.tanh((tested - tf.reduce_max(tested, 1, keepdims=True)) / 8),
             share,
         ]
-        logits = logits + _block_network(p, architecture, s, tf.stack(features, 3), hidden)
+        change = _block_network(p, architecture, s, tf.stack(features, 3), hidden)
         if covariance is not None:
-            logits += gate * (tf.exp(log_slope) * tested + bias - ratio)
+            change += gate * (tf.exp(log_slope) * tested + bias - ratio)
+        logits += change if play is None else tf.where(play, change, zeros)
         outputs.append(logits)
     return outputs
 
@@ -293,13 +303,15 @@ class _Covariance:
         self._outer = tf.concat([outer_real, outer_imag], 0)  # (2 L², K)
         self._received = tf.concat([inputs.received[0], inputs.received[1]], 1)  # (F, 2L, M)
 
-    def test(self, power: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def test(self, power: Tensor, audible: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return log ratios, log(1 - γ a), tr(Y^H P Y)/(L M) per frame, and the mean gains if active."""
         cell, inputs, dtype = self._cell, self._inputs, power.dtype
         f, length, m = cell.frames, cell.length, cell.antennas
+        faint = tf.reduce_sum(tf.where(audible, tf.zeros_like(power), power), [0, 1]) / tf.cast(length, dtype)
+        power = tf.where(audible, power, tf.zeros_like(power))
         flat = tf.reshape(power, [cell.devices * cell.labels, f])
         parts = tf.reshape(tf.transpose(self._outer @ flat), [f, 2, length, length])
-        noise = tf.maximum(inputs.noise_power, RESOLVES * tf.reduce_max(flat, 0))
+        noise = tf.maximum(inputs.noise_power + faint, RESOLVES * tf.reduce_max(flat, 0))
         real, imag = parts[:, 0] + noise[:, None, None] * tf.eye(length, dtype=dtype), parts[:, 1]
         whole = tf.concat([tf.concat([real, -imag], 2), tf.concat([imag, real], 2)], 1)
         # Strong devices spread the eigenvalues over more digits than float32 has.
@@ -319,3 +331,23 @@ class _Covariance:
         ratio = tf.reduce_logsumexp(level, 0)
         gains = tf.reduce_sum(tf.exp(level - ratio) * cell.nodes, 0)
         return ratio, tf.math.log(others), unexplained, gains
+
+
+@cache
+def _compiled(architecture: Architecture, dtype: Any) -> Callable[..., Any]:
+    """One trace for an architecture and precision, whatever the shapes and the parameters."""
+    parameters = {name: tf.TensorSpec(shape, dtype) for name, shape in architecture.shapes().items()}
+
+    def run(weights: Mapping[str, Tensor], *inputs: Tensor) -> Tensor:
+        logits = unfolded(weights, architecture, Inputs(*inputs))[-1]
+        whole = tf.concat([tf.zeros_like(logits[:, :1]), logits], 1)
+        return tf.transpose(tf.nn.softmax(whole, 1), [2, 0, 1])
+
+    return tf.function(run, input_signature=[parameters, *signature(dtype)], autograph=False)
+
+
+def posteriors(parameters: Mapping[str, Any], architecture: Architecture, observation: Observation) -> Any:
+    """Return the posteriors of every frame, shape (frames, N, Q + 1), in the observation's precision."""
+    dtype = observation.received.real.dtype
+    weights = {name: tf.constant(values, dtype) for name, values in parameters.items()}
+    return _compiled(architecture, tf.as_dtype(dtype))(weights, *real_inputs(observation, dtype.type)).numpy()
