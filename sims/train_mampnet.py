@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from wirelesslab_sims._test_points import excluded
 
 from wirelesslab import check
 from wirelesslab.mmtc import EqualGain, PathLoss, UniformGainDb
 from wirelesslab.mmtc.mixture import ONE_CELL, Mixture, OneCell, Source
 from wirelesslab.mmtc.unfolded import Architecture
 from wirelesslab.session import Session, Table
-from wirelesslab_sims._test_points import excluded
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -130,7 +130,7 @@ def main(config: Config, session: Session | None = None) -> "xr.Dataset":
     session = session or Session()
     check.non_negative_integer(steps=config.steps, threads=config.threads)
     if config.controls == "device" and not isinstance(source(config.setting), OneCell):
-        msg = f"controls: got 'device' with setting={config.setting!r}, expected setting='one-cell', whose devices it needs"
+        msg = f"controls: got 'device' with setting={config.setting!r}, expected 'one-cell', whose devices it needs"
         raise ValueError(msg)
     shape = architecture(config)
 
@@ -163,18 +163,21 @@ def table(result: "xr.Dataset") -> Table:
         for name in result["detector"].values
     ]
     title = "Validation symbol error rate, geometric mean over cells"
-    counts = f"{int(result['attempts'].max())} labels in {result.attrs['validation_cells']} cells, the same at each step"
+    counts = (
+        f"{int(result['attempts'].max())} labels in {result.attrs['validation_cells']} cells, the same at each step"
+    )
     return Table(title, columns, rows, counts)
 
 
 def draw(result: "xr.Dataset") -> "Mapping[str, Figure]":
     """Draw the fall of every output's symbol error rate, and the fall from layer to layer."""
+    from matplotlib import colormaps
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2)
     steps, ser = result["step"].values, result["ser_geometric"]
-    colours = __import__("matplotlib").colormaps["viridis"](np.linspace(0.05, 0.9, ser.sizes["detector"]))
+    colours = colormaps["viridis"](np.linspace(0.05, 0.9, ser.sizes["detector"]))
     for name, colour in zip(result["detector"].values, colours, strict=True):
         left.semilogy(np.maximum(steps, 1), ser.sel(detector=name), color=colour, lw=1.2)
     left.set(xscale="log", xlabel="training step", ylabel="validation SER (geometric mean over cells)")

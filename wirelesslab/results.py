@@ -47,6 +47,8 @@ def describe(value: Any) -> Any:
     Raises:
         TypeError: The configuration holds something that is neither a number, text nor a dataclass.
     """
+    if hasattr(value, "describe") and not isinstance(value, type):  # it knows a shorter way to say what it is
+        return {"class": type(value).__name__} | describe(value.describe())
     if is_dataclass(value) and not isinstance(value, type):
         return {"class": type(value).__name__} | {f.name: describe(getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, Mapping):

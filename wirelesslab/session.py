@@ -1,5 +1,6 @@
 """How a sim is run: where its result goes, who computes it, what is shown."""
 
+import itertools
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -44,9 +45,10 @@ class Table:
             return "  ".join(cell.ljust(width) if text else cell.rjust(width) for cell, width, text in sides).rstrip()
 
         rule = "-" * len(line(["x" * width for width in widths]))
-        lines, before = [self.title, "", line(self.columns)], None
+        lines, before = [self.title, "", line(self.columns), rule], None
+        grouped = any(first[0] == second[0] for first, second in itertools.pairwise(self.rows))
         for row in self.rows:
-            if row[0] != before:
+            if grouped and before is not None and row[0] != before:
                 lines.append(rule)
             # A repeated first cell is a group: said once.
             lines.append(line(["" if row[0] == before else row[0], *row[1:]]))

@@ -122,7 +122,13 @@ def _logarithm(x: Any) -> Any:
 
 
 def plain_controls(
-    activity_prob: float, pilots_per_device: int, prior: int, num_frames: int, dtype: Any, slope: float = 1.0, bias: float = 0.0
+    activity_prob: float,
+    pilots_per_device: int,
+    prior: int,
+    num_frames: int,
+    dtype: Any,
+    slope: float = 1.0,
+    bias: float = 0.0,
 ) -> Real:
     """Return the controls of AMP, shape (4, 1, F): the prior's log-odds of a row, and factors that change nothing."""
     share = activity_prob / pilots_per_device
@@ -151,9 +157,10 @@ def _likelihoods(
     """Tempered likelihood ratio, mean shrinkage kbar and its derivative for the rows of one device.
 
     From |r|^2 in `energy` (Q, F), 1 / tau2 in `precision` (F,), the nodes and log weights (J,) of the
-    gain, and three controls (F,); `per_node` is scratch (2, J, F), the rest (Q, F). With k_j = b_j / (b_j + tau2) one has
-    Delta_j = k_j / tau2, so l' = kbar / tau2 and kbar' = Var(k) / tau2 over the posterior of the
-    nodes, kept in `spread`: no difference of nearly equal numbers is taken.
+    gain, and three controls (F,); `per_node` is scratch (2, J, F), the rest (Q, F). With
+    k_j = b_j / (b_j + tau2) one has Delta_j = k_j / tau2, so l' = kbar / tau2 and
+    kbar' = Var(k) / tau2 over the posterior of the nodes, kept in `spread`: no difference of nearly
+    equal numbers is taken.
     """
     ratio, nodes = per_node[0], per_node[1]
     real = precision.dtype.type
@@ -400,7 +407,18 @@ def denoise(
         log_odds, gain_factor, slope, bias = control[LOG_ODDS], control[GAIN], control[SLOPE], control[BIAS]
         _energies(correlation, estimate, first, energy)
         _likelihoods(
-            energy, precision, gains[n], log_weights, num_antennas, gain_factor, slope, bias, per_node, llr, kbar, spread
+            energy,
+            precision,
+            gains[n],
+            log_weights,
+            num_antennas,
+            gain_factor,
+            slope,
+            bias,
+            per_node,
+            llr,
+            kbar,
+            spread,
         )
         if prior == BLOCK:
             _block_prior(llr, log_odds, present, absent, silent)
@@ -530,6 +548,17 @@ def block_posteriors(
         control = controls[:, n if controls.shape[1] > 1 else 0]
         log_odds, gain_factor, slope, bias = control[LOG_ODDS], control[GAIN], control[SLOPE], control[BIAS]
         _likelihoods(
-            energy, precision, gains[n], log_weights, num_antennas, gain_factor, slope, bias, per_node, llr, kbar, spread
+            energy,
+            precision,
+            gains[n],
+            log_weights,
+            num_antennas,
+            gain_factor,
+            slope,
+            bias,
+            per_node,
+            llr,
+            kbar,
+            spread,
         )
         _block_prior(llr, log_odds, posteriors[n][1:], absent, posteriors[n][0])

@@ -84,7 +84,7 @@ class Chunk:
 
     def rows(self) -> Real:
         """Return X + S^H Z in real form, shape (2, K, M, F); the correlation is used up."""
-        rows = self.correlation[:2]
+        rows: Real = self.correlation[:2]
         rows[1] += self.correlation[0] + self.estimate[0] + self.estimate[1]
         rows[0] += self.estimate[0] - self.correlation[2]
         return rows

@@ -10,8 +10,10 @@ import numpy as np
 from wirelesslab import check
 from wirelesslab.mmtc.detection import Detection, Detector
 from wirelesslab.mmtc.detectors.genie import Genie
+from wirelesslab.mmtc.pilots import pilots_digest
 from wirelesslab.mmtc.scenario import Scenario
-from wirelesslab.mmtc.uplink import Observation, Truth, simulate
+from wirelesslab.mmtc.uplink import Cell, Observation, Truth, simulate
+from wirelesslab.results import describe
 from wirelesslab.stats import Count, Timing
 
 
@@ -98,8 +100,8 @@ class SymbolErrorTrial:
         """Return what every curve of the trial depends on."""
         return {"class": "SymbolErrorTrial", "frames_per_batch": self.frames_per_batch}
 
-    def __call__(self, scenario: Scenario, rng: np.random.Generator) -> dict[str, dict[str, Count | Timing]]:
-        """Return the counts of each detector and limit on one batch of frames."""
+    def __call__(self, scenario: Scenario | Cell, rng: np.random.Generator) -> dict[str, dict[str, Count | Timing]]:
+        """Return the counts of each detector and limit on one batch of frames; a scenario draws a cell first."""
         observation, truth = simulate(scenario, rng, num_frames=self.frames_per_batch)
         outcome: dict[str, dict[str, Count | Timing]] = {}
         _warm_up(self.detectors, observation)
@@ -120,6 +122,52 @@ def _warm_up(detectors: Collection[Detector], observation: Observation) -> None:
         if type(detector) not in _warm and type(detector).__module__.startswith("wirelesslab."):
             detector.detect(replace(observation, received=observation.received[:1]))
             _warm.add(type(detector))
+
+
+@dataclass(frozen=True)
+class Place:
+    """The config of a study whose grid is a list of cells: which one.
+
+    Attributes:
+        cell: Its number in the list.
+    """
+
+    cell: int = 0
+
+
+@dataclass(frozen=True)
+class AtPlaces:
+    """A trial over a list of cells, for a study of `Place` over ``{"cell": range(len(cells))}``.
+
+    Attributes:
+        trial: What is counted in each.
+        cells: The cells: scenarios, whose pilots and gains each batch draws anew, or cells that are
+            the same in every batch.
+    """
+
+    trial: SymbolErrorTrial
+    cells: tuple[Scenario | Cell, ...]
+
+    @property
+    def parts(self) -> Mapping[str, Any]:
+        """Names of the curves and what draws them."""
+        return self.trial.parts
+
+    def only(self, names: Collection[str]) -> "AtPlaces":
+        """Return the trial of the named detectors and limits."""
+        return replace(self, trial=self.trial.only(names))
+
+    def describe(self) -> dict[str, Any]:
+        """Return what every curve of the trial depends on."""
+        cells = [
+            {"pilots": pilots_digest(c.pilots), **describe(c.scenario)} if isinstance(c, Cell) else describe(c)
+            for c in self.cells
+        ]
+        return {"class": "AtPlaces", "trial": self.trial.describe(), "cells": cells}
+
+    def __call__(self, place: Place, rng: np.random.Generator) -> dict[str, dict[str, Count | Timing]]:
+        """Return the counts of one batch of frames in the cell."""
+        return self.trial(self.cells[place.cell], rng)
 
 
 def symbol_error_trial(

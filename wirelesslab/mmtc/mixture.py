@@ -9,9 +9,10 @@ from wirelesslab import check
 from wirelesslab.mmtc.channels import Fading, Rayleigh
 from wirelesslab.mmtc.gains import EqualGain, GainKnowledge, GainLaw
 from wirelesslab.mmtc.limits import block_map_rates
+from wirelesslab.mmtc.pilots import pilots_digest
 from wirelesslab.mmtc.scenario import Scenario
 from wirelesslab.mmtc.uplink import Cell, draw_cell
-from wirelesslab.mmtc.weight_files import TrainedFor, pilots_digest
+from wirelesslab.mmtc.weight_files import TrainedFor
 from wirelesslab.rng import stream
 
 Shape = tuple[int, int, int, int]  # N, J, L, M

@@ -1,7 +1,8 @@
 """Pilot codebooks: what the devices may send. To add one, write a class with `draw` and name it in `CODEBOOKS`."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from hashlib import sha256
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,3 +109,9 @@ def _largest_prime(limit: int) -> int:
             return candidate
     msg = f"codebook: got pilot_length {limit}, expected at least 3 for Zadoff-Chu"
     raise ValueError(msg)
+
+
+def pilots_digest(pilots: NDArray[np.complexfloating[Any, Any]]) -> str:
+    """Return a digest of a set of pilots, the same in both precisions."""
+    single = np.ascontiguousarray(pilots, dtype=np.complex64)
+    return sha256(single.tobytes() + repr(single.shape).encode()).hexdigest()[:16]

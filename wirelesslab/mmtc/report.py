@@ -1,6 +1,7 @@
 """Results of symbol-error studies as tables, pictures and named figures."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import xarray as xr
 
 from wirelesslab import check
 from wirelesslab.mmtc.limits import LIMITS
+from wirelesslab.plot import COLORS, MARKERS
 from wirelesslab.session import Table
 from wirelesslab.units import readable_value
 
@@ -87,6 +89,8 @@ def error_figures(result: xr.Dataset) -> Mapping[str, Any]:
     for at, text in _points(result):
         for name in map(str, result["detector"].values):
             curve = result.isel(at).sel(detector=name)
+            if not np.isfinite(curve["attempts"]):
+                continue  # did not take part here
             figures[f"ser | {name} | {text}"] = {
                 "value": float(curve["ser"]),
                 "low": float(curve["ser_low"]),
@@ -113,6 +117,126 @@ def significantly_below(result: xr.Dataset, limit: str) -> list[str]:
             if name != limit and float(point["ser_high"].sel(detector=name)) < floor
         ]
     return found
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """A ratio of two detectors' figures over several cells.
+
+    Attributes:
+        value: The geometric mean or median over cells.
+        low: Lower end: of the 95 % interval, or the least cell.
+        high: Upper end likewise.
+        cells: How many cells.
+    """
+
+    value: float
+    low: float
+    high: float
+    cells: int
+
+    def __str__(self) -> str:
+        return f"{self.value:.3g} ({self.low:.3g} to {self.high:.3g})" if np.isfinite(self.value) else "-"
+
+    def describe(self) -> dict[str, Any]:
+        """Return the fields."""
+        return {"value": self.value, "low": self.low, "high": self.high, "cells": self.cells}
+
+
+def geometric_mean_ratio(
+    result: xr.Dataset, over: Sequence[str], under: Sequence[str], *, quantity: str = "ser", median: bool = False
+) -> Ratio:
+    """Return the ratio of the best of `over` to the best of `under` in each cell, averaged over the dim ``cell``.
+
+    A cell without errors counts as half an error. The interval of the mean adds up those of the cells'
+    rates, taken for independent: detectors that meet the same air err together, so it is cautious. A
+    median, or a mean of times, comes with the least and the greatest cell instead.
+
+    Args:
+        result: Rates over the dims ``detector`` and ``cell``.
+        over: Detectors of the numerator; of several, the one with the lowest rate in each cell.
+        under: Detectors of the denominator, likewise.
+        quantity: "ser", or "seconds_per_frame".
+        median: The median instead of the geometric mean.
+    """
+
+    def logs(names: Sequence[str]) -> tuple[Any, Any]:
+        part = result.sel(detector=[n for n in names if n in result["detector"].values])
+        if quantity != "ser":
+            value = np.log(part[quantity].transpose("cell", "detector").values)
+            return value.min(axis=1), np.zeros(len(value))
+        errors, attempts, low, high = (
+            part[name].transpose("cell", "detector").values for name in ("errors", "attempts", "ser_low", "ser_high")
+        )
+        value = np.log(np.maximum(errors, 0.5) / attempts)
+        with np.errstate(divide="ignore"):
+            width = np.where(errors > 0, (np.log(high) - np.log(np.maximum(low, 1e-12))) / (2 * 1.96), 1.0)
+        best = value.argmin(axis=1)[:, None]
+        return np.take_along_axis(value, best, 1)[:, 0], np.take_along_axis(width, best, 1)[:, 0]
+
+    (top, top_error), (bottom, bottom_error) = logs(over), logs(under)
+    each = top - bottom
+    if median or quantity != "ser":
+        middle = np.median(each) if median else each.mean()
+        return Ratio(float(np.exp(middle)), float(np.exp(each.min())), float(np.exp(each.max())), each.size)
+    half = 1.96 * np.sqrt(np.sum(top_error**2 + bottom_error**2)) / each.size
+    mean = each.mean()
+    return Ratio(float(np.exp(mean)), float(np.exp(mean - half)), float(np.exp(mean + half)), each.size)
+
+
+def cell_by_cell(result: xr.Dataset, groups: Sequence[str], detectors: Sequence[str]) -> "Figure":
+    """Draw the symbol error rates of every cell, sorted by the genie's; one panel per group of cells."""
+    from matplotlib.figure import Figure
+
+    sizes = [int((result["group"] == g).sum()) for g in groups]
+    figure = Figure(figsize=(min(14.0, 3 + 0.32 * sum(sizes) + len(groups)), 4.8), layout="constrained")
+    panels = figure.subplots(1, len(groups), sharey=True, squeeze=False, width_ratios=[max(n, 4) for n in sizes])[0]
+    for axis, group in zip(panels, groups, strict=True):
+        part = result.where(result["group"] == group, drop=True)
+        order = np.argsort(part["ser"].sel(detector="genie").values)
+        for i, name in enumerate(detectors):
+            if name not in part["detector"].values or not part["ser"].sel(detector=name).notnull().any():
+                continue
+            curve = part.sel(detector=name).isel(cell=order)
+            rate, low, high = (curve[v].values for v in ("ser", "ser_low", "ser_high"))
+            color = "black" if name == "genie" else COLORS[i]
+            style = {"fmt": "_" if name == "genie" else MARKERS[i], "markersize": 10 if name == "genie" else 5}
+            where = np.arange(len(order)) + 0.75 + 0.5 * i / len(detectors)
+            bars = [np.maximum(rate - low, 0), np.maximum(high - rate, 0)]
+            axis.errorbar(where, rate, bars, color=color, lw=0.8, label=name, **style)
+        axis.set_yscale("log")
+        axis.set_title(f"{group} ({len(order)} cells)", fontsize=10)
+        axis.set_xlabel("cell, sorted by the genie's rate")
+        axis.grid(True, axis="y", which="both", alpha=0.25)
+        axis.xaxis.get_major_locator().set_params(integer=True)
+    panels[0].set_ylabel("symbol error rate")
+    entries: dict[str, Any] = {}
+    for axis in panels:
+        handles, labels = axis.get_legend_handles_labels()
+        entries |= dict(zip(labels, handles, strict=True))
+    figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=4, fontsize=9, frameon=False)
+    return figure
+
+
+def times_over_shape(
+    result: xr.Dataset, yardstick: str, detectors: Sequence[str] = ("MAMPNet", "covariance")
+) -> "Figure":
+    """Draw the time per frame over that of `yardstick`, cell by cell, over symbols per antenna L/M."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 3.8), layout="constrained")
+    axis = figure.subplots()
+    shape = (result["pilot_length"] / result["num_antennas"]).values
+    for i, name in enumerate(detectors):
+        ratio = (
+            result["seconds_per_frame"].sel(detector=name) / result["seconds_per_frame"].sel(detector=yardstick)
+        ).values
+        axis.loglog(shape, ratio, MARKERS[i], color=COLORS[i], label=name)
+    axis.axhline(1, color="0.4", lw=0.8)
+    axis.set(xlabel="pilot symbols per antenna L/M", ylabel=f"time per frame over\n{yardstick}")
+    axis.grid(True, which="both", alpha=0.25)
+    axis.legend(frameon=False)
+    return figure
 
 
 def frame_picture(energy: Any, symbols: Any, detected: Any, *, title: str = "") -> "Figure":

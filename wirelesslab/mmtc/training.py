@@ -85,7 +85,8 @@ class Plan:
 
     def __post_init__(self) -> None:
         check.positive_integer(
-            gain_nodes=self.gain_nodes, steps=self.steps, frames_per_step=self.frames_per_step, validate_every=self.validate_every,
+            gain_nodes=self.gain_nodes, steps=self.steps, frames_per_step=self.frames_per_step,
+            validate_every=self.validate_every,
             validation_cells=self.validation_cells, validation_frames=self.validation_frames,
             checkpoint_every=self.checkpoint_every,
         )  # fmt: skip
@@ -163,10 +164,18 @@ class Progress:
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """What a training gave: the network of the best validation, and every validation."""
+    """What a training gave.
+
+    Attributes:
+        network: The network of the best validation.
+        history: Every validation.
+        last: The network after the last step.
+        stopped_early: Whether patience ran out.
+    """
 
     network: Network
     history: list[Validation] = field(repr=False)
+    last: Network = field(repr=False)
     stopped_early: bool = False
 
 
@@ -417,7 +426,9 @@ class _Training:
             "versions": results.versions(),
         }
         network = Network(self.architecture, self.best, self.source.trained_for(), record)
-        return Trained(network, self.history, self.step < self.plan.steps)
+        newest = {name: variable.numpy() for name, variable in self.variables.items()}
+        last = Network(self.architecture, newest, network.trained_for, record)
+        return Trained(network, self.history, last, self.step < self.plan.steps)
 
     @contextmanager
     def _prefetched(self, first: int) -> Iterator[Iterator[tuple[Inputs, NDArray[np.int32]]]]:
@@ -437,7 +448,7 @@ class _Training:
                     if stop.is_set():
                         return
                     put(self._batch("training", number, self.plan.frames_per_step))
-            except BaseException as error:  # noqa: BLE001  (handed to the thread that trains)
+            except BaseException as error:
                 put(error)
 
         def take() -> Iterator[tuple[Inputs, NDArray[np.int32]]]:

@@ -31,6 +31,12 @@ Parameters = dict[str, NDArray[np.float32]]
 Controls = Literal["shared", "layer", "device", "context"]
 Refinement = Literal["none", "block", "across", "covariance"]
 
+# What both engines must agree on.
+FAINT = 1e-3  # posterior below which a pilot's power is spread evenly, and later passes let it be
+OUT_OF_PLAY = -40.0  # log ratio that stands for "not tested"
+LEAST_SHARE = 1e-3  # of interference that is not a pilot's own; below it float32 has no digits left
+RESOLVES = 1e-6  # noise beside the strongest power that a covariance in float32 can tell apart
+
 NUM_CONTROLS, NUM_DEVICE_CONTROLS, NUM_GATES = 6, 3, 3
 # What the context networks see; `context` and the graph compute them in this order.
 CELL_FEATURES = ("log load", "log L/NQ", "log M", "SNR", "log ε", "gain spread", "log Q")
@@ -146,7 +152,7 @@ class Architecture:
         shapes = self.shapes()
         missing, unknown = sorted(shapes.keys() - parameters), sorted(parameters.keys() - shapes)
         if missing or unknown:
-            msg = f"{where}: lacks the parameters {missing} and has the unknown ones {unknown}; they are of another network"
+            msg = f"{where}: lacks the parameters {missing} and has {unknown}, which are of another network"
             raise ValueError(msg)
         for name, shape in shapes.items():
             values = parameters[name]

@@ -11,21 +11,20 @@ learned sparsity and gain, a refinement module). The context networks and the co
 our choice, as are all sizes.
 """
 
+import os
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # a missing GPU is no news
 import tensorflow as tf
 
+from wirelesslab.mmtc.unfolded import FAINT, LEAST_SHARE, OUT_OF_PLAY, RESOLVES, Architecture
 from wirelesslab.mmtc.uplink import Observation
-from wirelesslab.mmtc.unfolded import Architecture
 
 Tensor = Any  # TensorFlow ships no types
-LEAST_SHARE = 1e-3  # of interference that is not a pilot's own; below it float32 has no digits left
-FAINT = 1e-3  # posterior below which a pilot's power is spread evenly, and later passes let it be
-OUT_OF_PLAY = -40.0  # log ratio that stands for "not tested"
-RESOLVES = 1e-6  # noise beside the strongest power that the covariance in float32 can tell apart
 
 
 class Inputs(NamedTuple):
@@ -66,8 +65,8 @@ def real_inputs(observation: Observation, dtype: Any = np.float32) -> Inputs:
 
 def signature(dtype: Any = tf.float32) -> Inputs:
     """Return the tensor specifications of `Inputs`, every axis open."""
-    shapes = ([2, None, None, None], [2, None, None], [None, None], [None], [], [])
-    return Inputs(*(tf.TensorSpec(shape, dtype) for shape in shapes), tf.TensorSpec([], tf.int32))
+    shapes: tuple[list[int | None], ...] = ([2, None, None, None], [2, None, None], [None, None], [None], [], [])
+    return Inputs(*[tf.TensorSpec(shape, dtype) for shape in shapes] + [tf.TensorSpec([], tf.int32)])
 
 
 class _Cell(NamedTuple):
@@ -194,13 +193,7 @@ def _layers(
         weight, rest = _activity(logits, architecture, inputs)
         scale = weight * mean_shrink
         outer = weight * (rest * slope * mean_shrink**2 / tau2 + spread)
-        # sum_k outer_k r_k^H r_k by one product of real rows [re, im]
-        flat = tf.reshape(tf.transpose(rows, [3, 1, 2, 0, 4]), [f, num_rows, 2 * m])
-        gram = tf.matmul(flat, tf.reshape(tf.transpose(outer, [2, 0, 1]), [f, num_rows, 1]) * flat, transpose_a=True)
-        diagonal = tf.reduce_sum(scale, [0, 1])[:, None, None] * tf.eye(m, dtype=dtype)
-        jacobian = gram[:, :m, :m] + gram[:, m:, m:] + diagonal
-        skew = gram[:, :m, m:] - gram[:, m:, :m]
-        turn = tf.concat([tf.concat([jacobian, skew], 2), tf.concat([-skew, jacobian], 2)], 1)  # (F, 2M, 2M)
+        jacobian, turn = _jacobian(rows, scale, outer, cell)
         estimate = scale[..., None] * rows
         product = cell.forward @ tf.reshape(estimate, [2 * num_rows, f * m])
         product = tf.reshape(tf.transpose(tf.reshape(product, [2, length, f, m]), [2, 1, 0, 3]), [f, length, 2 * m])
@@ -209,6 +202,17 @@ def _layers(
         coefficient = tf.linalg.trace(jacobian) * per_symbol / antennas
         tau2 = power(residual)
     return outputs, gains
+
+
+def _jacobian(rows: Tensor, scale: Tensor, outer: Tensor, cell: _Cell) -> tuple[Tensor, Tensor]:
+    """Σ D = Σ_k scale_k I + outer_k r_k^H r_k: its real part (F, M, M), and all of it as a real matrix (F, 2M, 2M)."""
+    m, shape = cell.antennas, [cell.frames, cell.devices * cell.labels]
+    flat = tf.reshape(tf.transpose(rows, [3, 1, 2, 0, 4]), [*shape, 2 * m])  # rows [re, im]
+    gram = tf.matmul(flat, tf.reshape(tf.transpose(outer, [2, 0, 1]), [*shape, 1]) * flat, transpose_a=True)
+    diagonal = tf.reduce_sum(scale, [0, 1])[:, None, None] * tf.eye(m, dtype=rows.dtype)
+    real = gram[:, :m, :m] + gram[:, m:, m:] + diagonal
+    imag = gram[:, :m, m:] - gram[:, m:, :m]
+    return real, tf.concat([tf.concat([real, imag], 2), tf.concat([-imag, real], 2)], 1)
 
 
 def _activity(logits: Tensor, architecture: Architecture, inputs: Inputs) -> tuple[Tensor, Tensor]:
@@ -343,7 +347,8 @@ def _compiled(architecture: Architecture, dtype: Any) -> Callable[..., Any]:
         whole = tf.concat([tf.zeros_like(logits[:, :1]), logits], 1)
         return tf.transpose(tf.nn.softmax(whole, 1), [2, 0, 1])
 
-    return tf.function(run, input_signature=[parameters, *signature(dtype)], autograph=False)
+    compiled: Callable[..., Any] = tf.function(run, input_signature=[parameters, *signature(dtype)], autograph=False)
+    return compiled
 
 
 def posteriors(parameters: Mapping[str, Any], architecture: Architecture, observation: Observation) -> Any:

@@ -10,12 +10,9 @@ s^H P s for every pilot.
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from wirelesslab.mmtc.kernels import Complex, Real, exponential, jit, logarithm
-
-LEAST_SHARE = 1e-3  # see unfolded_graph: both engines must agree
-RESOLVES = 1e-6
+from wirelesslab.mmtc.unfolded import FAINT, LEAST_SHARE, OUT_OF_PLAY
 
 
 @jit()
@@ -30,7 +27,9 @@ def packed_outer_products(pilots: Complex, packed: Real) -> None:
 
 
 @jit()
-def row_logits(rows: Real, tau2: Real, log_weights: Real, nodes: Real, controls: Real, logits: Real, gains: Real) -> None:
+def row_logits(
+    rows: Real, tau2: Real, log_weights: Real, nodes: Real, controls: Real, logits: Real, gains: Real
+) -> None:
     """Log-odds of each label from rows in effective noise, and the mean gain of each row if active.
 
     Args:
@@ -113,18 +112,54 @@ def posteriors_of(logits: Real, posteriors: Real) -> None:
 
 
 @jit()
-def summarise(posteriors: Real, gains: Real, powers: Real, undecided: Real, heard: Real) -> None:
-    """Powers γ = posterior x gain (K, F); and per frame sum p (1 - p) and sum p over all pilots."""
-    zero, one = heard.dtype.type(0), heard.dtype.type(1)
-    undecided[:], heard[:] = zero, zero
+def summarise(posteriors: Real, gains: Real, powers: Real, faint: Real, undecided: Real, heard: Real) -> int:
+    """Powers γ = posterior x gain (K, F), and per frame (F,) the power of the faint, sum p (1 - p) and sum p.
+
+    The power of a pilot whose posterior is below FAINT is 0 and counts among the faint.
+    Returns how many powers are not 0.
+    """
+    real = heard.dtype.type
+    zero, one, least = real(0), real(1), real(FAINT)
+    faint[:], undecided[:], heard[:] = zero, zero, zero
     num_rows = gains.shape[1]
+    audible = 0
     for n in range(gains.shape[0]):
         for q in range(num_rows):
             for f in range(gains.shape[2]):
                 p = posteriors[n, q + 1, f]
-                powers[n * num_rows + q, f] = p * gains[n, q, f]
+                power = p * gains[n, q, f]
+                powers[n * num_rows + q, f] = power if p >= least else zero
+                faint[f] += power if p < least else zero
                 undecided[f] += p * (one - p)
                 heard[f] += p
+                audible += 1 if p >= least else 0
+    return audible
+
+
+@jit()
+def add_outer_products(outer: Real, powers: Real, covariance: Real) -> None:
+    """Add γ s s^H of every pilot with power to `covariance` (F, L²): few pilots, so no matrix product."""
+    zero = powers.dtype.type(0)
+    covariance[:] = zero
+    for k in range(outer.shape[0]):
+        for f in range(powers.shape[1]):
+            power = powers[k, f]
+            if power > zero:
+                for i in range(outer.shape[1]):
+                    covariance[f, i] += power * outer[k, i]
+
+
+@jit()
+def quadratic_forms(outer: Real, inverse: Real, powers: Real, quadratic: Real) -> None:
+    """Write s^H P s of every pilot with power, 0 of the others, into `quadratic` (K, F); `inverse` is (F, L²)."""
+    zero = powers.dtype.type(0)
+    for k in range(outer.shape[0]):
+        for f in range(powers.shape[1]):
+            total = zero
+            if powers[k, f] > zero:
+                for i in range(outer.shape[1]):
+                    total += inverse[f, i] * outer[k, i]
+            quadratic[k, f] = total
 
 
 @jit()
@@ -191,7 +226,7 @@ def invert(packed: Any, noise: Any) -> None:
 
 @jit()
 def whiten(inverse: Any, received: Real, whitened: Real, unexplained: Real) -> None:
-    """Write P Y into `whitened` (2, L, M, F) and tr(Y^H P Y) / (L M) into `unexplained` (F,); P as `invert` leaves it."""
+    """Write P Y into `whitened` (2, L, M, F), tr(Y^H P Y) / (L M) into `unexplained` (F,); P as `invert` leaves it."""
     real = unexplained.dtype.type
     length, num_antennas, num_frames = received.shape[1:]
     half = real(0.5)
@@ -224,7 +259,15 @@ def whiten(inverse: Any, received: Real, whitened: Real, unexplained: Real) -> N
 
 @jit()
 def try_pilots(
-    correlation: Real, quadratic: Real, powers: Real, log_weights: Real, nodes: Real, tested: Real, share: Real, gains: Real
+    correlation: Real,
+    quadratic: Real,
+    powers: Real,
+    log_weights: Real,
+    nodes: Real,
+    only_audible: bool,
+    tested: Real,
+    share: Real,
+    gains: Real,
 ) -> None:
     """Log ratio of each pilot against the others' covariance; see `unfolded_graph`.
 
@@ -234,18 +277,20 @@ def try_pilots(
         powers: γ, shape (K, F).
         log_weights: Log weights of the gain's nodes, shape (J,).
         nodes: The nodes, shape (N, J).
+        only_audible: Let the pilots without power be: they get OUT_OF_PLAY and keep their gain.
         tested: Receives the log ratios, shape (N, Q, F).
         share: Receives log(1 - γ a), shape (N, Q, F).
         gains: Receives the mean gains if active, shape (N, Q, F).
     """
     real = quadratic.dtype.type
-    zero, one, least = real(0), real(1), real(LEAST_SHARE)
+    zero, one, least, out = real(0), real(1), real(LEAST_SHARE), real(OUT_OF_PLAY)
     num_antennas, num_frames = correlation.shape[2], correlation.shape[3]
     num_rows, num_nodes = tested.shape[1], nodes.shape[1]
     a, b = np.empty(num_frames, quadratic.dtype), np.empty(num_frames, quadratic.dtype)
-    level = np.empty((num_nodes, num_frames), quadratic.dtype)
+    level, before = np.empty((num_nodes, num_frames), quadratic.dtype), np.empty(num_frames, quadratic.dtype)
     for n in range(tested.shape[0]):
         for q in range(num_rows):
+            before[:] = gains[n, q]
             k = n * num_rows + q
             b[:] = zero
             for m in range(num_antennas):
@@ -263,12 +308,15 @@ def try_pilots(
                     growth = one + nodes[n, j] * a[f]
                     level[j, f] = log_weights[j] - real(num_antennas) * logarithm(growth) + nodes[n, j] * b[f] / growth
             _mixture(level, nodes[n], tested[n, q], gains[n, q])
+            if only_audible:
+                for f in range(num_frames):
+                    audible = powers[k, f] > zero
+                    tested[n, q, f] = tested[n, q, f] if audible else out
+                    gains[n, q, f] = gains[n, q, f] if audible else before[f]
 
 
 @jit()
-def block_features(
-    logits: Real, posteriors: Real, tested: Real, share: Real, log_odds: float, features: Real
-) -> None:
+def block_features(logits: Real, posteriors: Real, tested: Real, share: Real, log_odds: float, features: Real) -> None:
     """Fill the features of each pilot, shape (N, Q, 7, F), in the order of `unfolded.BLOCK_FEATURES`."""
     real = logits.dtype.type
     one, quarter, odds = real(1), real(0.25), real(log_odds)
@@ -306,6 +354,8 @@ def refine(
     inputs: Real,
     hidden_bias: Real,
     outputs: Real,
+    powers: Real,
+    only_audible: bool,
     logits: Real,
 ) -> None:
     """Add to the log-odds what the block network says, and draw them towards the covariance test.
@@ -318,6 +368,8 @@ def refine(
         inputs: Weights of the block network, shape (C, W).
         hidden_bias: What its hidden units start from in each frame, shape (W, F).
         outputs: Its output weights, shape (W,).
+        powers: γ, shape (K, F).
+        only_audible: Let the pilots without power be.
         logits: Log-odds of each label, shape (N, Q, F); overwritten.
     """
     real = logits.dtype.type
@@ -340,5 +392,6 @@ def refine(
                     change[f] += weight * max(unit[f], zero)
             for f in range(num_frames):
                 ratio = logits[n, q, f] - odds
-                drawn = gates[0, f] * (gates[1, f] * tested[n, q, f] + gates[2, f] - ratio)
-                logits[n, q, f] += change[f] + drawn
+                total = change[f] + gates[0, f] * (gates[1, f] * tested[n, q, f] + gates[2, f] - ratio)
+                moves = not only_audible or powers[n * logits.shape[1] + q, f] > zero
+                logits[n, q, f] += total if moves else zero

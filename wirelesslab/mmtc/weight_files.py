@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from wirelesslab.mmtc.pilots import pilots_digest
 from wirelesslab.mmtc.unfolded import Architecture, Parameters
 from wirelesslab.mmtc.uplink import Observation
 
@@ -80,12 +80,6 @@ class TrainedFor:
         return found
 
 
-def pilots_digest(pilots: NDArray[np.complexfloating[Any, Any]]) -> str:
-    """Return a digest of a set of pilots, the same in both precisions."""
-    rounded = np.round(np.stack([pilots.real, pilots.imag]) * 2**12).astype("<i4")
-    return sha256(np.ascontiguousarray(rounded).tobytes() + repr(pilots.shape).encode()).hexdigest()[:16]
-
-
 @dataclass(frozen=True, eq=False)
 class Network:
     """A trained network: everything that detecting needs.
@@ -107,6 +101,10 @@ class Network:
     def __post_init__(self) -> None:
         if not self.digest:
             object.__setattr__(self, "digest", sha256(_packed(self.parameters)).hexdigest())
+
+    def describe(self) -> dict[str, Any]:
+        """Return what a result needs to say of it: two networks with one digest are one."""
+        return {"architecture": self.architecture.describe(), "sha256": self.digest}
 
     @property
     def num_parameters(self) -> int:
@@ -163,7 +161,9 @@ def load(path: Path) -> Network:
         msg = f"weights: {description} has format {found!r}, expected {FORMAT!r}; it describes something else"
         raise WeightFileError(msg)
     if arrays.stat().st_size > MOST_BYTES:
-        msg = f"weights: {arrays} has {arrays.stat().st_size} bytes, expected at most {MOST_BYTES}; it is no such network"
+        msg = (
+            f"weights: {arrays} has {arrays.stat().st_size} bytes, expected at most {MOST_BYTES}; it is no such network"
+        )
         raise WeightFileError(msg)
     content = arrays.read_bytes()
     digest = sha256(content).hexdigest()
@@ -174,7 +174,7 @@ def load(path: Path) -> Network:
         )
         raise WeightFileError(msg)
     try:
-        architecture = Architecture.from_description(body.get("architecture"), where=str(description))
+        architecture = Architecture.from_description(body.get("architecture", {}), where=str(description))
         with np.load(BytesIO(content), allow_pickle=False) as file:
             parameters = architecture.checked({name: file[name] for name in file.files}, where=str(arrays))
         trained_for = _trained_for(body.get("trained_for"), description)
@@ -191,7 +191,8 @@ def _trained_for(body: Any, where: Path) -> TrainedFor | None:
     if not isinstance(body, dict) or set(body) != names:
         msg = f"weights: {where} says trained_for={body!r}, expected the fields {sorted(names)}"
         raise WeightFileError(msg)
-    return TrainedFor(**{name: tuple(v) if isinstance(v, list) else v for name, v in body.items()})
+    ranges: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in body.items()}
+    return TrainedFor(**ranges)
 
 
 def _both(path: Path) -> tuple[Path, Path]:

@@ -13,6 +13,7 @@ from wirelesslab.mmtc.detectors.covariance import Covariance
 from wirelesslab.mmtc.detectors.genie import Genie
 from wirelesslab.mmtc.detectors.greedy import OMP
 from wirelesslab.mmtc.detectors.linear import LMMSE, MatchedFilter
+from wirelesslab.mmtc.detectors.mampnet import MAMPNet
 from wirelesslab.naming import slug
 
 DETECTORS: tuple[Detector, ...] = (
@@ -27,11 +28,13 @@ DETECTORS: tuple[Detector, ...] = (
     AMP(retuned=True),
     Covariance(),
     Covariance(block_constrained=True),
+    MAMPNet.pretrained(),
+    MAMPNet.pretrained("distribution"),
 )
 
 __all__ = [
-    "AMP", "DETECTORS", "LMMSE", "OMP", "Assuming", "Covariance", "Detection", "Detector", "Genie", "MatchedFilter",
-    "named",
+    "AMP", "DETECTORS", "LMMSE", "OMP", "Assuming", "Covariance", "Detection", "Detector", "Genie", "MAMPNet",
+    "MatchedFilter", "named",
 ]  # fmt: skip
 
 

@@ -2,17 +2,17 @@
 
 import warnings
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from wirelesslab import check
 from wirelesslab.mmtc import kernels, unfolded_kernels
 from wirelesslab.mmtc.detection import Detection
-from wirelesslab.mmtc.message_passing import Chunk, Pilots, Real, flat
-from wirelesslab.mmtc.unfolded import Architecture, Parameters
+from wirelesslab.mmtc.message_passing import Chunk, Pilots, Real
+from wirelesslab.mmtc.unfolded import RESOLVES, Architecture, Parameters
 from wirelesslab.mmtc.uplink import Observation
 from wirelesslab.mmtc.weight_files import SHIPPED, Network, OutsideTrainingRangeWarning, load
 
@@ -35,14 +35,14 @@ class MAMPNet:
     all sizes are our choice.
 
     Attributes:
-        network: Architecture and parameters, from `weight_files.load` or `training.fit`.
+        weights: A network from `training.fit`, or the path of one that was saved; it is read on first use.
         label: What curves call it.
         engine: "compiled" runs everywhere and needs no TensorFlow; "tensorflow" runs the graph that was
             trained, on a GPU if there is one. They agree to rounding.
         quiet: Do not warn when a scenario is outside of what the network was trained for.
     """
 
-    network: Network = field(repr=False)
+    weights: Network | Path = field(repr=False)
     label: str = "MAMPNet"
     engine: Engine = "compiled"
     quiet: bool = False
@@ -63,7 +63,7 @@ class MAMPNet:
         """
         check.one_of(("known", "distribution", "one_cell"), kind=kind)
         label = "MAMPNet" if kind == "known" else f"MAMPNet {kind.replace('_', ' ')}"
-        return cls(load(SHIPPED / kind), label, engine, quiet)
+        return cls(SHIPPED / kind, label, engine, quiet)
 
     @classmethod
     def load(cls, path: str | Path, *, label: str = "MAMPNet", engine: Engine = "compiled") -> "MAMPNet":
@@ -72,13 +72,24 @@ class MAMPNet:
         Raises:
             WeightFileError: A file is missing, damaged, or of something else.
         """
-        return cls(load(Path(path)), label, engine)
+        detector = cls(Path(path).absolute(), label, engine)
+        _ = detector.network  # refuses a bad file now, not in the middle of a study
+        return detector
 
     @classmethod
     def untrained(cls, architecture: Architecture | None = None, *, engine: Engine = "compiled") -> "MAMPNet":
         """Return a network as training starts: it decides as AMP does."""
         shape = architecture or Architecture()
         return cls(Network(shape, shape.initial(0)), "MAMPNet untrained", engine)
+
+    @property
+    def network(self) -> Network:
+        """Architecture, parameters and training record."""
+        return self.weights if isinstance(self.weights, Network) else _read(self.weights)
+
+    def describe(self) -> dict[str, Any]:
+        """Return what a result needs to say of it."""
+        return {"label": self.label, "engine": self.engine, "network": self.network.describe()}
 
     @property
     def name(self) -> str:
@@ -123,6 +134,12 @@ class MAMPNet:
 
         posteriors = unfolded_graph.posteriors(self.network.parameters, self.network.architecture, observation)
         return Detection(posteriors, np.full(observation.num_frames, self.network.architecture.num_outputs))
+
+
+@cache
+def _read(path: Path) -> Network:
+    """The network of a file, read once in a process."""
+    return load(path)
 
 
 def _outer_products(pilots: Pilots) -> Real:
@@ -172,7 +189,7 @@ class _Run:
         posteriors = np.empty((self.devices, self.labels + 1, self.frames), self.pilots.real)
         unfolded_kernels.posteriors_of(logits, posteriors)
         for index in range(self.architecture.num_passes):
-            gains = self._pass(index, logits, posteriors, gains)
+            self._pass(index, logits, posteriors, gains)
             unfolded_kernels.posteriors_of(logits, posteriors)
         return np.ascontiguousarray(np.moveaxis(posteriors, -1, 0)), noise
 
@@ -214,22 +231,23 @@ class _Run:
             coefficient = trace / self.pilots.real.type(m * length)
             chunk.subtract(onsager)
         logits, gains = np.empty((2, self.devices, q, self.frames), self.pilots.real)
-        unfolded_kernels.row_logits(
-            chunk.rows(), chunk.tau2, chunk.log_weights, chunk.gains, controls, logits, gains
-        )
+        unfolded_kernels.row_logits(chunk.rows(), chunk.tau2, chunk.log_weights, chunk.gains, controls, logits, gains)
         return logits, gains, noise
 
-    def _pass(self, index: int, logits: Real, posteriors: Real, gains: Real) -> Real:
-        """Refine the log-odds in place; return the mean gains if active."""
+    def _pass(self, index: int, logits: Real, posteriors: Real, gains: Real) -> None:
+        """Refine the log-odds and the mean gains if active, in place."""
         shape, real, p = self.architecture, self.pilots.real, self.p
         eps = self.pilots.activity_prob
         powers = np.empty((self.devices * self.labels, self.frames), real)
-        undecided, heard = np.empty((2, self.frames), real)
-        unfolded_kernels.summarise(posteriors, gains, powers, undecided, heard)
+        faint, undecided, heard = np.empty((3, self.frames), real)
+        audible = unfolded_kernels.summarise(posteriors, gains, powers, faint, undecided, heard)
         tested, share = np.zeros((2, *logits.shape), real)
         unexplained = np.ones(self.frames, real)
+        # The first pass tests all pilots; the others go on with what is still in play.
+        only_audible = self.outer is not None and index > 0
         if self.outer is not None:
-            tested, share, unexplained, gains = self._covariance(powers)
+            test = _CovarianceTest(self, powers, faint, sparse=audible < MOST_AUDIBLE * powers.size)
+            unexplained = test.run(tested, share, gains, only_audible=only_audible)
         gates = np.tile(p["pass.bias"][index], (self.frames, 1))
         hidden_bias = np.tile(p["block.hidden_bias"][index][:, None], (1, self.frames))
         if shape.has_context:
@@ -251,34 +269,62 @@ class _Run:
             hidden_bias += p["block.across"][index].T @ features.mean(axis=(0, 1))
         unfolded_kernels.refine(
             features, tested, self.log_odds, gates, p["block.inputs"][index],
-            np.ascontiguousarray(hidden_bias, dtype=real), p["block.outputs"][index], logits,
+            np.ascontiguousarray(hidden_bias, dtype=real), p["block.outputs"][index], powers, only_audible, logits,
         )  # fmt: skip
-        return gains
 
-    def _covariance(self, powers: Real) -> tuple[Real, Real, Real, Real]:
-        """Log ratios (N, Q, F), log of the others' share, power left unexplained (F,), mean gains."""
-        chunk, real, outer = self.chunk, self.pilots.real, self.outer
-        assert outer is not None
-        length = chunk.received.shape[1]
-        packed = (outer.T @ powers).reshape(length, length, self.frames)
-        floor = unfolded_kernels.RESOLVES * powers.max(axis=0)
-        noise = np.maximum(real.type(self.pilots.observation.noise_power), floor).astype(real)
-        # Strong devices spread the eigenvalues over more digits than float32 has.
-        wide = real == np.float64 or bool(np.any(powers.max(axis=0) > MOST_SPREAD * noise))
-        inverse = packed.astype(np.float64 if wide else real, copy=False)
-        unfolded_kernels.invert(inverse, noise.astype(inverse.dtype))
-        inverse = inverse.astype(real, copy=False)
-        whitened, unexplained = np.empty_like(chunk.received), np.empty(self.frames, real)
+
+class _CovarianceTest:
+    """The covariance test of one pass; see `unfolded_graph`."""
+
+    def __init__(self, run: _Run, powers: Real, faint: Real, *, sparse: bool) -> None:
+        assert run.outer is not None
+        self._run, self._powers, self._sparse, self._outer = run, powers, sparse, run.outer
+        floor = RESOLVES * powers.max(axis=0)
+        o = run.pilots.observation
+        noise = run.pilots.real.type(o.noise_power) + faint / run.pilots.real.type(o.pilot_length)
+        self._noise = np.maximum(noise, floor).astype(run.pilots.real)
+
+    def run(self, tested: Real, share: Real, gains: Real, *, only_audible: bool) -> Real:
+        """Fill the log ratios and the log of the others' share, bring the gains up to date.
+
+        Returns:
+            The power left unexplained in each frame, shape (F,).
+        """
+        run, powers, chunk = self._run, self._powers, self._run.chunk
+        inverse = self._inverse()
+        whitened, unexplained = np.empty_like(chunk.received), np.empty(run.frames, run.pilots.real)
         unfolded_kernels.whiten(inverse, chunk.received, whitened, unexplained)
-        quadratic = outer @ inverse.reshape(length * length, self.frames)
+        flat_inverse = inverse.reshape(-1, run.frames)
+        if only_audible and self._sparse:
+            quadratic = np.empty_like(powers)
+            frames_first = np.ascontiguousarray(flat_inverse.T)
+            unfolded_kernels.quadratic_forms(self._outer, frames_first, powers, quadratic)
+        else:
+            quadratic = self._outer @ flat_inverse
         chunk.residual[:] = whitened
         chunk.correlate()
-        tested, share, gains = np.empty((3, self.devices, self.labels, self.frames), real)
         unfolded_kernels.try_pilots(
-            chunk.correlation, quadratic, powers, chunk.log_weights, chunk.gains, tested, share, gains
+            chunk.correlation, quadratic, powers, chunk.log_weights, chunk.gains, only_audible, tested, share, gains
         )
-        return tested, share, unexplained, gains
+        return unexplained
+
+    def _inverse(self) -> Real:
+        """The inverse covariance, packed, shape (L, L, F)."""
+        run, powers, noise = self._run, self._powers, self._noise
+        real, length = run.pilots.real, run.chunk.received.shape[1]
+        if self._sparse:
+            frames_first = np.empty((run.frames, self._outer.shape[1]), real)
+            unfolded_kernels.add_outer_products(self._outer, powers, frames_first)
+            packed = np.ascontiguousarray(frames_first.T)
+        else:
+            packed = self._outer.T @ powers
+        packed = packed.reshape(length, length, run.frames)
+        # Strong devices spread the eigenvalues over more digits than float32 has.
+        wide = real == np.float64 or bool(np.any(powers.max(axis=0) > MOST_SPREAD * noise))
+        packed = packed.astype(np.float64 if wide else real, copy=False)
+        unfolded_kernels.invert(packed, noise.astype(packed.dtype))
+        return packed.astype(real, copy=False)
 
 
 MOST_SPREAD = 3e3  # power over noise up to which a covariance is inverted in single precision
-
+MOST_AUDIBLE = 0.3  # share of pilots with power up to which going through them beats a matrix product
