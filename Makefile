@@ -10,7 +10,7 @@ UV := $(shell command -v uv 2>/dev/null)
 RECIPE := pyproject.toml constraints.txt
 ARGS ?=
 
-.PHONY: help study test check lint bench sims notebooks record clean
+.PHONY: help study test check lint bench sims weights notebooks record clean
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -36,6 +36,17 @@ bench: $(VENV)/.installed-dev ## the speed claims, as ratios in one run
 sims: $(VENV)/.installed ## every sim at full size, into docs/results/
 	$(BIN)/wirelesslab run ser_vs_snr_and_devices --out docs/results/ser_vs_snr_and_devices $(ARGS)
 	$(BIN)/wirelesslab run ser_phase_map --out docs/results/ser_phase_map $(ARGS)
+	$(BIN)/wirelesslab run mampnet_against_classical --out docs/results/mampnet_against_classical $(ARGS)
+	$(BIN)/wirelesslab run mampnet_ablation --out docs/results/mampnet_ablation $(ARGS)
+	$(BIN)/wirelesslab run mampnet_mismatch --out docs/results/mampnet_mismatch $(ARGS)
+	$(BIN)/wirelesslab run mampnet_calibration --out docs/results/mampnet_calibration $(ARGS)
+
+weights: $(VENV)/.installed ## train the shipped networks anew (about an hour and a half on one core)
+	$(BIN)/wirelesslab run train_mampnet --out docs/results/train_mampnet/known
+	$(BIN)/wirelesslab run train_mampnet --setting distribution --out docs/results/train_mampnet/distribution
+	$(BIN)/wirelesslab run train_mampnet --setting one-cell --out docs/results/train_mampnet/one_cell
+	for kind in known distribution one_cell; do for kept in npz json; do \
+		cp docs/results/train_mampnet/$$kind/network.$$kept wirelesslab/mmtc/weights/$$kind.$$kept; done; done
 
 notebooks: $(VENV)/.installed-dev ## execute the notebooks at full size, in place
 	$(BIN)/jupyter execute --inplace notebooks/*.ipynb

@@ -1,4 +1,4 @@
-"""AMP against the matrix products it cannot do without, against a per-frame oracle, and covariance against AMP."""
+"""AMP against its matrix products and a per-frame oracle; covariance and MAMPNet against AMP."""
 
 from functools import partial
 
@@ -7,7 +7,7 @@ import numpy as np
 from benchmarks.timing import interleaved_seconds, verdict
 from tests.references.amp import amp as oracle
 from wirelesslab.mmtc import Observation, Scenario, Truth, simulate
-from wirelesslab.mmtc.detectors import AMP, Covariance
+from wirelesslab.mmtc.detectors import AMP, Covariance, MAMPNet
 from wirelesslab.rng import stream
 
 ITERATIONS = 20
@@ -81,4 +81,34 @@ def main() -> bool:
     print("      N=100 Q=4 L=30 M=4: " + ", ".join(f"{n} {s / 256 * 1e3:.3f} ms/frame" for n, s in seconds.items()))
     ratio = seconds["covariance"] / seconds["AMP"]
     held.append(verdict("covariance's time per frame over AMP's, N=100 Q=4 L=30 M=4", ratio, 12.0, at_least=False))
+    held.append(network())
     return all(held)
+
+
+def network() -> bool:
+    """MAMPNet against AMP of as many layers and against covariance, over shapes from many to few antennas."""
+    net = MAMPNet.pretrained(quiet=True)
+    layers = net.network.architecture.num_outputs
+    shapes = ((101, 1, 21, 7), (100, 2, 20, 4), (139, 2, 43, 8), (177, 1, 54, 4), (150, 2, 39, 2), (170, 1, 32, 2))
+    over_amp, over_covariance = [], []
+    for n, bits, length, antennas in shapes:
+        scenario = Scenario(num_devices=n, bits_per_device=bits, pilot_length=length, num_antennas=antennas)
+        observation, _ = simulate(scenario, stream(1, "benchmark"), num_frames=128)
+        seconds = interleaved_seconds(
+            {
+                "MAMPNet": partial(net.detect, observation),
+                "AMP": partial(AMP(iterations=layers).detect, observation),
+                "covariance": partial(Covariance().detect, observation),
+            }
+        )
+        over_amp.append(seconds["MAMPNet"] / seconds["AMP"])
+        over_covariance.append(seconds["MAMPNet"] / seconds["covariance"])
+        point = f"N={n} Q={2**bits} L={length} M={antennas}"
+        print(
+            f"      {point}: MAMPNet over AMP of {layers} layers {over_amp[-1]:.2f}, over covariance {over_covariance[-1]:.3f}"
+        )
+    amp, covariance = (float(np.exp(np.mean(np.log(ratios)))) for ratios in (over_amp, over_covariance))
+    return all([
+        verdict(f"MAMPNet's time over that of AMP of {layers} layers, geometric mean", amp, 1.5, at_least=False),
+        verdict("MAMPNet's time over covariance's, geometric mean", covariance, 0.2, at_least=False),
+    ])  # fmt: skip

@@ -76,7 +76,7 @@ class Config:
     """
 
     variants: tuple[str, ...] = ("all",)
-    steps: int = 600
+    steps: int = 500
     layers: int = 8
     passes: int = 3
     seeds: int = 2

@@ -20,7 +20,6 @@ from wirelesslab import check
 from wirelesslab.mmtc.calibration import CLAIMS, CalibrationTrial, Claim, calibration_trial, reliability
 from wirelesslab.mmtc.detectors import MAMPNet, named
 from wirelesslab.plot import COLORS, MARKERS
-from wirelesslab.rng import substreams
 from wirelesslab.session import Session, Table
 from wirelesslab.stats import Count
 from wirelesslab.study import Stop
@@ -90,8 +89,7 @@ class ReplicatedTrial:
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> dict[str, dict[str, Count]]:
         """Return the counts of each detector on one batch of frames."""
-        name = f"replicate {sample.replicate}"
-        return self.trial(CELLS[sample.cell], substreams(rng, name)[name])
+        return self.trial(CELLS[sample.cell], rng.spawn(sample.replicate + 1)[sample.replicate])
 
 
 def main(config: Config, session: Session | None = None) -> "xr.Dataset":
@@ -112,30 +110,27 @@ def table(result: "xr.Dataset") -> Table:
     for cell in map(str, result["cell"].values):
         for name in map(str, result["detector"].values):
             point = result.sel(cell=cell, detector=name)
-            claims = [
-                text
-                for claim in CLAIMS
-                for text in (_with_interval(point, f"{claim}_ece"), f"{float(point[f'{claim}_ece_chance']):.1e}")
-            ]
+            texts = [_with_interval(point, "ser")]
+            texts.append(f"{float(point['label_excess'] / point['ser']):+.0%}" if point["errors"] > 0 else "-")
+            for claim in CLAIMS:
+                texts += [_with_interval(point, f"{claim}_ece"), f"{float(point[f'{claim}_ece_chance']):.0e}"]
             counts = f"{int(point['errors'])}/{int(point['attempts'])}"
-            excess = f"{float(point['label_excess']) / max(float(point['ser']), 1e-300):+.0%}"
-            rows.append([cell, name, counts, _with_interval(point, "ser"), excess, *claims[:2], *claims[2:]])
-            rows[-1].append(_with_interval(point, "log_loss"))
+            rows.append([cell, name, counts, *texts, _with_interval(point, "log_loss")])
     columns = [
-        "cell", "detector", "errors", "symbol error rate", "unclaimed", "ECE label", "chance", "ECE speaks", "chance",
-        "log loss (nat/device)",
+        "cell", "detector", "errors", "SER", "unclaimed", "ECE label", "chance", "ECE speaks", "chance",
+        "log loss",
     ]  # fmt: skip
     note = (
-        "[95 % interval, clustered by groups of cells]; unclaimed: share of the symbol errors beyond those that the\n"
+        "± half the 95 % interval, clustered by groups of cells; unclaimed: share of the symbol errors beyond those that the\n"
         "posteriors admit to; ECE: mean distance of claims from what came true, in bins of the log-odds; chance:\n"
-        "the ECE that a perfectly calibrated detector would show in as many frames"
+        "the ECE that a perfectly calibrated detector would show in as many frames; log loss: nats per device"
     )
     return Table("Can the posteriors be believed?", columns, rows, note)
 
 
 def _with_interval(point: "xr.Dataset", name: str) -> str:
     value, low, high = (float(point[f"{name}{end}"]) for end in ("", "_low", "_high"))
-    return f"{value:.1e} [{low:.1e}, {high:.1e}]"
+    return f"{value:.1e} ±{(high - low) / 2 / value:.0%}" if value > 0 else f"<{high:.0e}"
 
 
 def draw(result: "xr.Dataset") -> "Mapping[str, Figure]":
@@ -156,7 +151,8 @@ def draw(result: "xr.Dataset") -> "Mapping[str, Figure]":
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=9)
     figure.suptitle(
-        "Can the posteriors be believed? Claims against what came true, 95 % intervals clustered by groups of cells",
+        "Can the posteriors be believed? Claims against what came true, 95 % intervals clustered by groups of cells\n"
+        "triangle: no surprise in the bin, end of the interval; bins of less than 20 claims are left out",
         fontsize=11,
     )
     return {"calibration": figure}
@@ -207,7 +203,7 @@ def _label_odds(axis: "Axes", claim: Claim, known_ends: tuple[float, float]) -> 
     axis.set_yscale("log")
     axis.set_xlim(low, high)
     axis.set_ylim(low, high)
-    axis.set_xticks(list(ticks), list(ticks.values()), fontsize=8)
+    axis.set_xticks(list(ticks), list(ticks.values()), fontsize=8, rotation=30)
     axis.set_yticks(list(ticks), list(ticks.values()), fontsize=8)
     axis.minorticks_off()
     axis.grid(visible=True, color="0.92")

@@ -54,6 +54,7 @@ class Config:
     num_devices: tuple[int, ...] = (80, 160)
     detectors: tuple[str, ...] = (
         "matched-filter", "lmmse", "omp-one-per-device", "amp-row", "amp-block", "amp-re-tuned", "covariance",
+        "mampnet",
     )  # fmt: skip
     bits_per_device: int = 2
     pilot_length: int = 30
