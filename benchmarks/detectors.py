@@ -104,9 +104,8 @@ def network() -> bool:
         over_amp.append(seconds["MAMPNet"] / seconds["AMP"])
         over_covariance.append(seconds["MAMPNet"] / seconds["covariance"])
         point = f"N={n} Q={2**bits} L={length} M={antennas}"
-        print(
-            f"      {point}: MAMPNet over AMP of {layers} layers {over_amp[-1]:.2f}, over covariance {over_covariance[-1]:.3f}"
-        )
+        ratios = f"{over_amp[-1]:.2f} of AMP of {layers} layers, {over_covariance[-1]:.3f} of covariance"
+        print(f"      {point}: MAMPNet takes {ratios}")
     amp, covariance = (float(np.exp(np.mean(np.log(ratios)))) for ratios in (over_amp, over_covariance))
     return all([
         verdict(f"MAMPNet's time over that of AMP of {layers} layers, geometric mean", amp, 1.5, at_least=False),
