@@ -1,12 +1,12 @@
-"""Can the posteriors be believed?
+"""Can the posteriors of DL-mAMPnet and of the classical detectors be believed?
 
 wirelesslab run mampnet_calibration          (about 3 minutes on two cores; --quick: 30 seconds)
 
-Expect: the genie's claims come true as often as it says, down to one surprise in ten thousand: its ECE is what
-chance alone would give. Every detector that has to guess the others is overconfident in the overloaded cell,
-because a lost frame is lost with confidence: plain AMP most. In the light cell all lie near the diagonal but
-for the covariance method. Calibration errors are of the size of the symbol error rate, since most devices are
-silent and known to be: read them beside it.
+Expect: the genie's claims come true as often as it says, down to one surprise in a hundred thousand: its
+expected calibration error (ECE) is what chance alone would give. The covariance method admits to a third of
+its label errors in both cells, plain AMP to half of them in the overloaded one, where it loses whole frames
+with confidence. Re-tuned AMP, whose likelihood ratios are tempered, is overconfident there and claims twice
+its errors in the light cell. Most devices are silent and known to be: read an ECE beside the error rate.
 """
 
 from collections.abc import Collection, Mapping
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+FEWEST = 20  # claims in a bin that is drawn
 WORDS: Mapping[Claim, str] = {"label": "the decided label is right", "speaks": "the device speaks"}
 
 
@@ -45,7 +46,7 @@ class Config:
 
     detectors: tuple[str, ...] = ("mampnet", "amp-block", "amp-re-tuned", "covariance")
     replicates: int = 20
-    cells_per_replicate: int = 20
+    cells_per_replicate: int = 25
     frames_per_batch: int = 64
 
 
@@ -121,9 +122,9 @@ def table(result: "xr.Dataset") -> Table:
         "log loss",
     ]  # fmt: skip
     note = (
-        "± half the 95 % interval, clustered by groups of cells; unclaimed: share of the symbol errors beyond those that the\n"
-        "posteriors admit to; ECE: mean distance of claims from what came true, in bins of the log-odds; chance:\n"
-        "the ECE that a perfectly calibrated detector would show in as many frames; log loss: nats per device"
+        "± half the 95 % interval, clustered by groups of cells; unclaimed: share of the symbol errors beyond those\n"
+        "that the posteriors admit to; ECE: mean distance of claims from what came true, in bins of the log-odds;\n"
+        "chance: the ECE that a perfectly calibrated detector would show in as many frames; log loss: nats per device"
     )
     return Table("Can the posteriors be believed?", columns, rows, note)
 
@@ -152,7 +153,7 @@ def draw(result: "xr.Dataset") -> "Mapping[str, Figure]":
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=9)
     figure.suptitle(
         "Can the posteriors be believed? Claims against what came true, 95 % intervals clustered by groups of cells\n"
-        "triangle: no surprise in the bin, end of the interval; bins of less than 20 claims are left out",
+        "triangle: no surprise in the bin, end of the interval; bins of fewer than 20 claims are left out",
         fontsize=11,
     )
     return {"calibration": figure}
@@ -164,7 +165,7 @@ def _looks(number: int, name: str) -> tuple[str, str]:
 
 def _draw_reliability(axis: "Axes", panel: "xr.Dataset", claim: Claim) -> None:
     """Odds against odds: equally far from certainty on both sides."""
-    ends = 10.0 ** np.array([-6.5, 6.5])
+    ends = 10.0 ** np.array([-9.5, 9.5])
     axis.plot(ends, ends, color="0.6", linewidth=1, linestyle="--", label="calibrated", zorder=1)
     upper = panel["bin"].values > 0
     for number, name in enumerate(map(str, panel["detector"].values)):
@@ -178,7 +179,7 @@ def _draw_reliability(axis: "Axes", panel: "xr.Dataset", claim: Claim) -> None:
         told, true, bottom, top = (np.where(upper, (1 - p) / p, p / (1 - p)) for p in (claimed, rate, high, low))
         bottom, top = np.minimum(bottom, top), np.maximum(bottom, top)
         surprises = curve[f"{claim}_surprises"].values
-        known = (curve[f"{claim}_claims"].values >= 20) & np.isfinite(told)
+        known = (curve[f"{claim}_claims"].values >= FEWEST) & np.isfinite(told)
         seen = known & (surprises > 0) & (surprises < curve[f"{claim}_claims"].values)
         axis.plot(told[seen], true[seen], color=color, marker=marker, markersize=4.5, linewidth=1.1, label=name)
         axis.vlines(told[seen], bottom[seen], top[seen], color=color, linewidth=1.1)
@@ -189,14 +190,29 @@ def _draw_reliability(axis: "Axes", panel: "xr.Dataset", claim: Claim) -> None:
 
 
 def _ends(panel: "xr.Dataset", claim: Claim) -> tuple[float, float]:
-    """The odds between which there are claims."""
-    at = panel["bin"].values[(panel[f"{claim}_claims"] >= 20).any("detector").values]
-    return (float(at.min()) - 0.5, float(at.max()) + 1.0) if at.size else (-6.0, 6.0)
+    """The odds, in decades, between which there are claims."""
+    surprise = panel[f"{claim}_claimed"].values[panel[f"{claim}_claims"].values >= FEWEST]
+    upper = np.broadcast_to(panel["bin"].values > 0, panel[f"{claim}_claims"].shape)
+    upper = upper[panel[f"{claim}_claims"].values >= FEWEST]
+    odds = np.where(upper, 1, -1) * -np.log10(np.clip(surprise, 1e-9, 0.5) / (1 - np.clip(surprise, 1e-9, 0.5)))
+    return (float(odds.min()) - 0.5, float(odds.max()) + 0.5) if odds.size else (-6.0, 6.0)
 
 
 def _label_odds(axis: "Axes", claim: Claim, known_ends: tuple[float, float]) -> None:
-    places = {-5: "1e-5", -4: "1e-4", -3: "0.001", -2: "0.01", -1: "0.1", 0: "0.5", 1: "0.9", 2: "0.99", 3: "0.999"}
-    places |= {4: "1-1e-4", 5: "1-1e-5", 6: "1-1e-6"}
+    places = {
+        -7: "1e-7",
+        -6: "1e-6",
+        -5: "1e-5",
+        -4: "1e-4",
+        -3: "0.001",
+        -2: "0.01",
+        -1: "0.1",
+        0: "0.5",
+        1: "0.9",
+        2: "0.99",
+        3: "0.999",
+    }
+    places |= {4: "1-1e-4", 5: "1-1e-5", 6: "1-1e-6", 7: "1-1e-7", 8: "1-1e-8"}
     low, high = 10.0 ** np.array(known_ends)
     ticks = {10.0**at: text for at, text in places.items() if known_ends[0] <= at <= known_ends[1]}
     axis.set_xscale("log")

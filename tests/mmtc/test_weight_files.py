@@ -244,6 +244,16 @@ def test_a_description_without_the_ranges_is_refused(saved, trained_for):
     assert_refused(saved, saved.with_suffix(".json"), "trained_for")
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [{"num_devices": 5}, {"snr_db": [1, 2, 3]}, {"pilot_length": ["a", "b"]}, {"num_antennas": None}],
+    ids=str,
+)
+def test_a_description_whose_ranges_are_none_is_refused_before_a_detection_needs_them(saved, wrong):
+    rewrite(saved, trained_for=asdict(RANGES) | wrong)
+    assert_refused(saved, saved.with_suffix(".json"), "trained_for")
+
+
 def test_a_file_that_is_far_too_large_is_refused_unread(saved):
     with saved.open("r+b") as file:
         file.truncate(65 * 2**20)  # sparse: takes no room

@@ -168,7 +168,7 @@ def reliability(counts: xr.Dataset, replicate: str = "replicate") -> xr.Dataset:
         """One count of each point and replicate, shape (..., R); an absent bin is an empty one."""
         if name not in counts:
             return np.zeros((*shape, counts.sizes[replicate]))
-        return np.nan_to_num(counts[name].transpose(*dims, replicate).values.astype(float))
+        return np.asarray(np.nan_to_num(counts[name].transpose(*dims, replicate).values.astype(np.float64)))
 
     found: dict[str, tuple[list[str], NDArray[Any]]] = {}
 
@@ -183,11 +183,11 @@ def reliability(counts: xr.Dataset, replicate: str = "replicate") -> xr.Dataset:
         found[name] = (dims, array.sum(-1).astype(np.int64))
     for claim in CLAIMS:
         keys = [f"{claim}_{b:02d}" for b in range(NUM_BINS)]
-        surprises, claims, claimed = (
+        surprises, claims, parts = (
             np.stack([values(f"{key}{end}") for key in keys], axis=-2)
             for end in ("_errors", "_attempts", "_claimed_errors")
         )
-        claimed = claimed / PARTS * MOST[:, None]
+        claimed = parts / PARTS * MOST[:, None]
         put(f"{claim}_surprise", surprises, claims, [*dims, "bin"])
         n = claims.sum(-1)
         found |= {
@@ -195,8 +195,8 @@ def reliability(counts: xr.Dataset, replicate: str = "replicate") -> xr.Dataset:
             f"{claim}_surprises": ([*dims, "bin"], surprises.sum(-1).astype(np.int64)),
             f"{claim}_claimed": ([*dims, "bin"], claimed.sum(-1) / np.where(n > 0, n, np.nan)),
         }
-        for end, array in _calibration_errors(surprises, claims, claimed).items():
-            found[f"{claim}_{end}"] = (dims, array)
+        for end, figure in _calibration_errors(surprises, claims, claimed).items():
+            found[f"{claim}_{end}"] = (dims, figure)
     centres = np.concatenate([[EDGES[0] - 1], (EDGES[1:] + EDGES[:-1]) / 2, [EDGES[-1] + 1]])
     coords = {d: counts[d] for d in dims} | {"bin": centres}
     result = xr.Dataset(found, coords=coords, attrs=counts.attrs)

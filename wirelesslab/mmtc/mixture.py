@@ -47,6 +47,8 @@ class Mixture:
         least_symbols_per_speaker: Cells with a smaller L/(εN) are left out: nobody hears there.
         single_user_ser: Cells whose single-user symbol error rate is outside are left out: they
             teach nothing, being without errors, or without hope.
+        crowded_below: With a smaller L/(εN) a cell is crowded: others cause errors at any SNR, and the
+            lower end of `single_user_ser` does not apply; 0 takes no cell for crowded.
         excluded: Shapes (N, J, L, M) that are kept for testing.
     """
 
@@ -61,6 +63,7 @@ class Mixture:
     gain_knowledge: GainKnowledge = "known"
     least_symbols_per_speaker: float = 1.2
     single_user_ser: tuple[float, float] = (3e-6, 8e-2)
+    crowded_below: float = 0.0
     excluded: tuple[Shape, ...] = ()
 
     def __post_init__(self) -> None:
@@ -88,7 +91,8 @@ class Mixture:
                 continue
             if s.load > 1 / self.least_symbols_per_speaker:
                 continue
-            if self.single_user_ser[0] <= block_map_rates(s, s.noise_power).ser <= self.single_user_ser[1]:
+            least = 0.0 if s.load * self.crowded_below > 1 else self.single_user_ser[0]
+            if least <= block_map_rates(s, s.noise_power).ser <= self.single_user_ser[1]:
                 return scenario
         msg = f"mixture: no cell of 1000 was of use; widen single_user_ser={self.single_user_ser} or the ranges"
         raise ValueError(msg)
