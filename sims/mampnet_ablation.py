@@ -21,6 +21,7 @@ from wirelesslab.mmtc.detection import Detector
 from wirelesslab.mmtc.detectors import AMP, Covariance, Genie
 from wirelesslab.mmtc.mixture import Mixture
 from wirelesslab.mmtc.unfolded import Architecture
+from wirelesslab.naming import slug
 from wirelesslab.rng import substreams
 from wirelesslab.session import Session, Table
 from wirelesslab.stats import Count
@@ -85,7 +86,7 @@ class Config:
 
 
 QUICK: Mapping[str, Any] = {
-    "variants": ("base", "no refinement"), "steps": 60, "layers": 4, "passes": 1, "seeds": 1, "draws": 4,
+    "variants": ("base", "no-refinement"), "steps": 60, "layers": 4, "passes": 1, "seeds": 1, "draws": 4,
 }  # fmt: skip
 
 
@@ -145,9 +146,11 @@ class TrainAndCount:
 def main(config: Config, session: Session | None = None) -> "xr.Dataset":
     """Train every variant and count errors in both cells."""
     session = session or Session()
-    names = tuple(VARIANTS) if config.variants == ("all",) else config.variants
-    for name in names:
-        check.one_of(VARIANTS, variants=name)
+    known = {slug(name): name for name in VARIANTS}
+    wanted = tuple(known) if config.variants == ("all",) else tuple(slug(name) for name in config.variants)
+    for name in wanted:
+        check.one_of(known, variants=name)
+    names = tuple(known[name] for name in wanted)
     check.positive_integer(steps=config.steps, seeds=config.seeds, draws=config.draws, frames=config.frames)
     over = {"variant": (*names, *CLASSICAL, GENIE)}
     stop = Stop(errors=None, relative_width=None, min_batches=config.seeds, max_batches=config.seeds)

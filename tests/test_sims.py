@@ -1,0 +1,81 @@
+"""Every sim answers at its smallest size: a labelled result, a table, figures, a summary; and shows them again."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.trials import environment
+from wirelesslab import cli
+from wirelesslab.results import load
+
+SMALL = {
+    "ser_vs_snr_and_devices": "--snr-db 0 --num-devices 16 --detectors lmmse --min-batches 1 --max-batches 2",
+    "ser_phase_map": "--pilots-per-device 0.5 --activity-prob 0.1 --num-antennas 2 --num-devices 16 --detectors lmmse"
+    " --min-batches 1 --max-batches 2",
+    "train_mampnet": "--steps 12 --layers 2 --passes 1 --frames-per-step 8",
+    "mampnet_against_classical": "--cells-per-group 1 --min-batches 1 --max-batches 1 --frames-per-batch 6",
+    "mampnet_ablation": "--variants base,no-refinement --steps 4 --layers 2 --passes 1 --seeds 1 --draws 2 --frames 8",
+    "mampnet_mismatch": "--assumed-activity 1,4 --assumed-noise-db 0 --snr-db 0 --k-factor-db 6 --correlation 0,0.9"
+    " --activity-law independent --min-batches 2 --max-batches 2 --frames-per-batch 6",
+    "mampnet_calibration": "--detectors mampnet,amp-block --replicates 3 --cells-per-replicate 1 --frames-per-batch 8",
+}
+
+
+def test_every_sim_is_here():
+    assert set(SMALL) == set(cli.sim_files())
+
+
+@pytest.fixture(scope="module", params=SMALL)
+def run(request, tmp_path_factory) -> tuple[str, Path, str]:
+    """A sim's name, the folder of its finished run, and what it printed."""
+    name = request.param
+    out = tmp_path_factory.mktemp(name) / "result"
+    command = [sys.executable, "-m", "wirelesslab", "run", name, "--quick", "--seed", "3", "--workers", "1"]
+    ended = subprocess.run(
+        [*command, *SMALL[name].split(), "--out", str(out)],
+        env=environment(), capture_output=True, text=True, timeout=600, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    return name, out, ended.stdout
+
+
+def test_it_saves_counts_with_intervals_and_where_they_came_from(run):
+    name, out, _ = run
+    result = load(out)
+    known = np.isfinite(result["ser"].values)
+    assert known.any()
+    for low, high in (("ser_low", "ser"), ("ser", "ser_high")):
+        assert np.all(result[low].values[known] <= result[high].values[known] + 1e-12)
+    ratio = result["errors"].values[known] / result["attempts"].values[known]
+    np.testing.assert_allclose(result["ser"].values[known], ratio, rtol=1e-12)
+    assert result.attrs["sim"] == name
+    assert f"run {name} --quick" in result.attrs["command"]
+    assert json.loads(result.attrs["versions"])["wirelesslab"]
+
+
+def test_it_draws_figures_and_sums_up(run):
+    _, out, printed = run
+    summary = json.loads((out / "summary.json").read_text(encoding="utf-8"))
+    assert summary["figures_of_merit"]
+    assert summary["table"] in printed
+    assert {Path(figure).suffix for figure in summary["figures"]} == {".png", ".svg"}
+    assert all((out / figure).stat().st_size > 5000 for figure in summary["figures"])
+
+
+def test_show_draws_it_again(run):
+    _, out, _ = run
+    summary = json.loads((out / "summary.json").read_text(encoding="utf-8"))
+    first = out / summary["figures"][0]
+    before = first.read_bytes()
+    first.unlink()
+    ended = subprocess.run(
+        [sys.executable, "-m", "wirelesslab", "show", str(out)],
+        env=environment(), capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    assert summary["table"] in ended.stdout
+    assert first.read_bytes() == before
