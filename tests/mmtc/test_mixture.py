@@ -100,6 +100,17 @@ def test_the_single_user_error_rate_lies_in_its_window(window):
         assert low <= block_map_rates(scenario, scenario.noise_power).ser <= high
 
 
+def test_the_lower_end_of_the_window_does_not_hold_for_crowded_cells():
+    mixture = replace(WIDE, single_user_ser=(1e-3, 8e-2), crowded_below=4.0)
+    easy_and_crowded = 0
+    for s in draws(mixture, 100):
+        ser, crowded = block_map_rates(s, s.noise_power).ser, s.pilot_length < 4 * s.activity_prob * s.num_devices
+        assert ser <= 8e-2
+        assert crowded or ser >= 1e-3
+        easy_and_crowded += crowded and ser < 1e-3
+    assert easy_and_crowded  # otherwise this mixture tells nothing
+
+
 def test_a_window_in_which_nothing_lies_is_said_so():
     with pytest.raises(ValueError, match="no cell of 1000 was of use; widen single_user_ser"):
         replace(FEW, single_user_ser=(0.5, 0.6)).draw(stream(4))

@@ -46,11 +46,16 @@ def network(shape=SHAPE, seed=1):
     return Network(shape, values, RANGES, {"steps": 7, "note": "for a test"})
 
 
+def seal(arrays, architecture, trained_for):
+    """The checksum of arrays and of what the description says about them."""
+    return sha256(arrays + json.dumps([architecture, trained_for], sort_keys=True).encode()).hexdigest()
+
+
 def reseal(path):
-    """Make the description's checksum that of the arrays, as a forger would."""
+    """Make the checksum fit the files, as a forger would."""
     description = path.with_suffix(".json")
     body = json.loads(description.read_text(encoding="utf-8"))
-    body["sha256"] = sha256(path.read_bytes()).hexdigest()
+    body["sha256"] = seal(path.read_bytes(), body["architecture"], body["trained_for"])
     description.write_text(json.dumps(body), encoding="utf-8")
 
 
@@ -113,7 +118,7 @@ def test_a_detector_of_the_file_decides_as_that_of_the_network(saved):
 def test_the_digest_depends_on_the_numbers_only():
     assert network().digest == network().digest == sha256_of_file_of(network())
     assert network(seed=2).digest != network().digest
-    backwards = Network(SHAPE, dict(reversed(network().parameters.items())))
+    backwards = Network(SHAPE, dict(reversed(network().parameters.items())), RANGES)
     assert backwards.digest == network().digest
 
 
@@ -121,7 +126,7 @@ def sha256_of_file_of(a_network):
     # Written at another time of day: an archive that noted the time would differ.
     buffer = BytesIO()
     np.savez(buffer, **{name: a_network.parameters[name] for name in sorted(a_network.parameters)})
-    return sha256(buffer.getvalue()).hexdigest()
+    return seal(buffer.getvalue(), asdict(a_network.architecture), asdict(a_network.trained_for))
 
 
 def test_the_digest_of_pilots_is_the_same_in_both_precisions():
@@ -235,12 +240,14 @@ def test_a_description_that_is_not_even_text_is_refused(saved):
 )
 def test_a_description_of_no_architecture_is_refused(saved, architecture):
     rewrite(saved, architecture=architecture)
+    reseal(saved)
     assert_refused(saved, saved.with_suffix(".json"), "architecture")
 
 
 @pytest.mark.parametrize("trained_for", [[], {}, {"num_devices": [1, 2]}, asdict(RANGES) | {"surplus": 1}])
 def test_a_description_without_the_ranges_is_refused(saved, trained_for):
     rewrite(saved, trained_for=trained_for)
+    reseal(saved)
     assert_refused(saved, saved.with_suffix(".json"), "trained_for")
 
 
@@ -251,7 +258,14 @@ def test_a_description_without_the_ranges_is_refused(saved, trained_for):
 )
 def test_a_description_whose_ranges_are_none_is_refused_before_a_detection_needs_them(saved, wrong):
     rewrite(saved, trained_for=asdict(RANGES) | wrong)
+    reseal(saved)
     assert_refused(saved, saved.with_suffix(".json"), "trained_for")
+
+
+@pytest.mark.parametrize("change", [{"architecture": asdict(SHAPE) | {"prior": "row"}}, {"trained_for": None}], ids=str)
+def test_a_description_that_was_changed_is_refused(saved, change):
+    rewrite(saved, **change)
+    assert_refused(saved, saved, "checksum")
 
 
 def test_a_file_that_is_far_too_large_is_refused_unread(saved):

@@ -73,6 +73,14 @@ class Mixture:
                 msg = f"{name}: got {low} to {high}, expected the lower end first"
                 raise ValueError(msg)
         check.positive(least_symbols_per_speaker=self.least_symbols_per_speaker)
+        for end in (0, 1):  # a corner that no scenario accepts is refused now
+            Scenario(
+                num_devices=self.num_devices[end],
+                pilot_length=self.pilot_length[end],
+                num_antennas=self.num_antennas[end],
+                activity_prob=self.activity_prob[end],
+                snr_db=self.snr_db[end],
+            )
         for name in ("bits_per_device", "gain_laws", "fadings"):
             if not getattr(self, name):
                 msg = f"{name}: got none, expected at least one"

@@ -9,6 +9,7 @@ choice).
 import json
 import os
 import queue
+import signal
 import sys
 import threading
 import time
@@ -266,6 +267,22 @@ def curve(trained: Trained, config: Any, seed: int) -> xr.Dataset:
     )
 
 
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Hold Ctrl+C back until the end of the block, so that a step is done whole or not at all."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals come to the main thread only
+        return
+    held: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: held.append(number))  # noqa: ARG005
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if held:
+        raise KeyboardInterrupt
+
+
 class _Training:
     """The state of one training, all of which a checkpoint keeps."""
 
@@ -362,7 +379,7 @@ class _Training:
                 round(self.seconds, 1),
             )
         )
-        if self.history[-1].log_loss == min(v.log_loss for v in self.history):
+        if self.history[-1].log_loss < min((v.log_loss for v in self.history[:-1]), default=np.inf):
             self.best = {name: variable.numpy() for name, variable in self.variables.items()}
         if self.writer is not None:
             with self.writer.as_default(step=self.step):
@@ -390,24 +407,29 @@ class _Training:
             with self._prefetched(self.step) as batches:
                 while not done:
                     inputs, symbols = next(batches)
-                    weights = self.plan.output_weights(self.step, self.architecture.num_outputs)
-                    rate = np.float32(self.plan.rate(self.step))
-                    loss = float(np.log(self._train(*inputs, symbols, weights, rate).numpy() + LOSS_FLOOR))
-                    self.smoothed = loss if self.step == 0 else 0.99 * self.smoothed + 0.01 * loss
-                    self.step += 1
-                    self.seconds = before + time.perf_counter() - began
-                    done = self.step == self.plan.steps
-                    if done or self.step % self.plan.validate_every == 0:
-                        self.validate()
-                        done |= self.out_of_patience()
-                    if done or self.step % self.plan.checkpoint_every == 0:
-                        self.checkpoint()
+                    with _uninterrupted():
+                        self._learn(inputs, symbols)
+                        self.seconds = before + time.perf_counter() - began
+                        done = self.step == self.plan.steps
+                        if done or self.step % self.plan.validate_every == 0:
+                            self.validate()
+                            done |= self.out_of_patience()
+                        if done or self.step % self.plan.checkpoint_every == 0:
+                            self.checkpoint()
                     if watch is not None:
                         watch(self._progress(time.perf_counter() - began, first))
         except KeyboardInterrupt:
             self.checkpoint()
             raise
         return self._trained()
+
+    def _learn(self, inputs: Inputs, symbols: NDArray[np.int32]) -> None:
+        """Take one step."""
+        weights = self.plan.output_weights(self.step, self.architecture.num_outputs)
+        rate = np.float32(self.plan.rate(self.step))
+        loss = float(np.log(self._train(*inputs, symbols, weights, rate).numpy() + LOSS_FLOOR))
+        self.smoothed = loss if self.step == 0 else 0.99 * self.smoothed + 0.01 * loss
+        self.step += 1
 
     def _progress(self, seconds: float, first: int) -> Progress:
         left = seconds / (self.step - first) * (self.plan.steps - self.step)
@@ -497,10 +519,11 @@ class _Training:
             with np.load(path, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
             notes = json.loads(arrays.pop("notes").tobytes())
+            identity = notes["identity"]
         except Exception as error:
             msg = f"checkpoint: {path} is damaged ({error}); remove it to train from the start"
             raise CheckpointError(msg) from None
-        if notes["identity"] != self.identity:
+        if identity != self.identity:
             msg = (
                 f"checkpoint: {path} belongs to another training (other flags, seed, start or version); "
                 "choose another folder with --out, or remove it"

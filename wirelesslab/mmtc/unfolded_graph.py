@@ -182,7 +182,7 @@ def _layers(
         shrink = snr / (1 + snr)
         level = cell.log_weights - antennas * tf.math.log1p(snr) + shrink * energy / tau2  # (J, N, Q, F)
         ratio = tf.reduce_logsumexp(level, 0)
-        node = tf.exp(level - ratio)
+        node = tf.nn.softmax(level, 0)  # sums to one in float32 too
         mean_shrink = tf.reduce_sum(node * shrink, 0)
         spread = tf.reduce_sum(node * (shrink - mean_shrink) ** 2, 0) / tau2
         gains = tf.reduce_sum(node * cell.nodes, 0)
@@ -333,7 +333,7 @@ class _Covariance:
         growth = 1 + cell.nodes * a  # (J, N, Q, F)
         level = cell.log_weights - antennas * tf.math.log(growth) + cell.nodes * b / growth
         ratio = tf.reduce_logsumexp(level, 0)
-        gains = tf.reduce_sum(tf.exp(level - ratio) * cell.nodes, 0)
+        gains = tf.reduce_sum(tf.nn.softmax(level, 0) * cell.nodes, 0)
         return ratio, tf.math.log(others), unexplained, gains
 
 

@@ -6,7 +6,6 @@ of the first file.
 """
 
 import json
-import zipfile
 from dataclasses import asdict, dataclass, field, fields
 from hashlib import sha256
 from io import BytesIO
@@ -89,7 +88,7 @@ class Network:
         parameters: Its arrays.
         trained_for: What it has seen; None for one that was not trained.
         record: How it was trained, for the reader.
-        digest: SHA-256 of the arrays as they are kept in a file.
+        digest: SHA-256 of arrays, architecture and range, as they are kept in files.
     """
 
     architecture: Architecture
@@ -100,7 +99,9 @@ class Network:
 
     def __post_init__(self) -> None:
         if not self.digest:
-            object.__setattr__(self, "digest", sha256(_packed(self.parameters)).hexdigest())
+            trained_for = None if self.trained_for is None else asdict(self.trained_for)
+            digest = _checksum(_packed(self.parameters), self.architecture.describe(), trained_for)
+            object.__setattr__(self, "digest", digest)
 
     def describe(self) -> dict[str, Any]:
         """Return what a result needs to say of it: two networks with one digest are one."""
@@ -118,6 +119,11 @@ def _packed(parameters: Parameters) -> bytes:
     return buffer.getvalue()
 
 
+def _checksum(content: bytes, architecture: Any, trained_for: Any) -> str:
+    """SHA-256 of the arrays and of what the description says about them."""
+    return sha256(content + json.dumps([architecture, trained_for], sort_keys=True).encode()).hexdigest()
+
+
 def save(network: Network, path: Path) -> Path:
     """Write ``<path>.npz`` and ``<path>.json``, the description last.
 
@@ -130,7 +136,7 @@ def save(network: Network, path: Path) -> Path:
     arrays.write_bytes(content)
     body = {
         "format": FORMAT,
-        "sha256": sha256(content).hexdigest(),
+        "sha256": network.digest,
         "architecture": network.architecture.describe(),
         "trained_for": None if network.trained_for is None else asdict(network.trained_for),
         "num_parameters": network.num_parameters,
@@ -166,11 +172,11 @@ def load(path: Path) -> Network:
         )
         raise WeightFileError(msg)
     content = arrays.read_bytes()
-    digest = sha256(content).hexdigest()
+    digest = _checksum(content, body.get("architecture"), body.get("trained_for"))
     if digest != body.get("sha256"):
         msg = (
             f"weights: {arrays} has checksum {digest[:12]}…, expected {str(body.get('sha256'))[:12]}…; it is damaged, "
-            "cut short, or belongs to another description: restore both files from one source"
+            "changed, cut short, or belongs to another description: restore both files from one source"
         )
         raise WeightFileError(msg)
     try:
@@ -178,8 +184,8 @@ def load(path: Path) -> Network:
         with np.load(BytesIO(content), allow_pickle=False) as file:
             parameters = architecture.checked({name: file[name] for name in file.files}, where=str(arrays))
         trained_for = _trained_for(body.get("trained_for"), description)
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        msg = str(error) if isinstance(error, WeightFileError) else f"weights: {error}"
+    except Exception as error:  # whatever foreign content makes a reader stumble over
+        msg = str(error) if str(arrays.parent) in str(error) else f"weights: {arrays} holds no network ({error})"
         raise WeightFileError(msg) from None
     return Network(architecture, parameters, trained_for, body.get("record") or {}, digest)
 
@@ -191,6 +197,11 @@ def _trained_for(body: Any, where: Path) -> TrainedFor | None:
     if not isinstance(body, dict) or set(body) != names:
         msg = f"weights: {where} says trained_for={body!r}, expected the fields {sorted(names)}"
         raise WeightFileError(msg)
+    for name, value in body.items():
+        pair = isinstance(value, list) and len(value) == 2 and all(isinstance(x, int | float) for x in value)
+        if pair == (name in {"gain_knowledge", "pilots_digest"}) or not (pair or isinstance(value, str)):
+            msg = f"weights: {where} says {name}={value!r} in trained_for, expected a range of two numbers, or a text"
+            raise WeightFileError(msg)
     ranges: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in body.items()}
     return TrainedFor(**ranges)
 
