@@ -113,15 +113,15 @@ class SymbolErrorTrial:
         return outcome
 
 
-_warm: set[type[Detector]] = set()
+_warm: set[str] = set()
 
 
 def _warm_up(detectors: Collection[Detector], observation: Observation) -> None:
     """Let the package's detectors compile on one frame, once in a process: their times are those of detecting."""
     for detector in detectors:
-        if type(detector) not in _warm and type(detector).__module__.startswith("wirelesslab."):
+        if detector.name not in _warm and type(detector).__module__.startswith("wirelesslab."):
             detector.detect(replace(observation, received=observation.received[:1]))
-            _warm.add(type(detector))
+            _warm.add(detector.name)
 
 
 @dataclass(frozen=True)
@@ -166,8 +166,8 @@ class AtPlaces:
         return {"class": "AtPlaces", "trial": self.trial.describe(), "cells": cells}
 
     def __call__(self, place: Place, rng: np.random.Generator) -> dict[str, dict[str, Count | Timing]]:
-        """Return the counts of one batch of frames in the cell."""
-        return self.trial(self.cells[place.cell], rng)
+        """Return the counts of one batch of frames in the cell; every cell has air of its own."""
+        return self.trial(self.cells[place.cell], rng.spawn(place.cell + 1)[place.cell])
 
 
 def symbol_error_trial(

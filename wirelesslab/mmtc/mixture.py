@@ -18,6 +18,15 @@ from wirelesslab.rng import stream
 Shape = tuple[int, int, int, int]  # N, J, L, M
 
 
+MOST_SYMBOLS_PER_SPEAKER = 1e6  # light cells are easy; no network needs to be warned of them
+
+
+def _spread_db(law: GainLaw) -> float:
+    nodes, weights = law.quadrature(64)
+    gain_db = 10 * np.log10(nodes)
+    return float(np.sqrt(weights @ (gain_db - weights @ gain_db) ** 2))
+
+
 class Source(Protocol):
     """Gives the cell of each training step."""
 
@@ -134,6 +143,8 @@ class Mixture:
             num_antennas=self.num_antennas,
             activity_prob=self.activity_prob,
             snr_db=self.snr_db,
+            symbols_per_speaker=(self.least_symbols_per_speaker, MOST_SYMBOLS_PER_SPEAKER),
+            gain_spread_db=(0.0, 1.2 * max(map(_spread_db, self.gain_laws))),  # a cell's own spread varies
             gain_knowledge=self.gain_knowledge,
         )
 
@@ -172,6 +183,7 @@ class OneCell:
             num_antennas=(s.num_antennas,) * 2,
             activity_prob=(s.activity_prob,) * 2,
             snr_db=(s.snr_db - half, s.snr_db + half),
+            symbols_per_speaker=(1 / s.load,) * 2,
             gain_knowledge=s.gain_knowledge,
             pilots_digest=pilots_digest(self.fixed().pilots),
         )

@@ -1,16 +1,23 @@
 """Results of symbol-error studies as tables, pictures and named figures."""
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from wirelesslab import check
+from wirelesslab.mmtc.detection import Detector
 from wirelesslab.mmtc.limits import LIMITS
+from wirelesslab.mmtc.scenario import Scenario
+from wirelesslab.mmtc.uplink import Cell, simulate
 from wirelesslab.plot import COLORS, MARKERS
+from wirelesslab.rng import stream
 from wirelesslab.session import Table
+from wirelesslab.threads import one_thread
 from wirelesslab.units import readable_value
 
 if TYPE_CHECKING:
@@ -125,63 +132,101 @@ class Ratio:
 
     Attributes:
         value: The geometric mean or median over cells.
-        low: Lower end: of the 95 % interval, or the least cell.
-        high: Upper end likewise.
+        low: Lower end.
+        high: Upper end.
         cells: How many cells.
+        ends: What the ends are: "95 %" interval, or the "range" over the cells.
+        without_errors: Rates that enter as half an error, because none was seen.
     """
 
     value: float
     low: float
     high: float
     cells: int
+    ends: str = "95 %"
+    without_errors: int = 0
 
     def __str__(self) -> str:
-        return f"{self.value:.3g} ({self.low:.3g} to {self.high:.3g})" if np.isfinite(self.value) else "-"
+        if not np.isfinite(self.value):
+            return "-"
+        cells = "cells " if self.ends == "range" else ""
+        none = f", {self.without_errors} rates without errors" if self.without_errors else ""
+        return f"{self.value:.3g} ({cells}{self.low:.3g} to {self.high:.3g}{none})"
 
     def describe(self) -> dict[str, Any]:
         """Return the fields."""
-        return {"value": self.value, "low": self.low, "high": self.high, "cells": self.cells}
+        return {f.name: getattr(self, f.name) for f in fields(self)}
 
 
-def geometric_mean_ratio(
-    result: xr.Dataset, over: Sequence[str], under: Sequence[str], *, quantity: str = "ser", median: bool = False
+def ser_ratio(
+    result: xr.Dataset, over: Sequence[str], under: Sequence[str], *, median: bool = False, draws: int = 4000
 ) -> Ratio:
-    """Return the ratio of the best of `over` to the best of `under` in each cell, averaged over the dim ``cell``.
+    """Return the ratio of the best of `over` to the best of `under`, averaged over the dim ``cell``.
 
-    A cell without errors counts as half an error. The interval of the mean adds up those of the cells'
-    rates, taken for independent: detectors that meet the same air err together, so it is cautious. A
-    median, or a mean of times, comes with the least and the greatest cell instead.
+    The best is the detector with the lowest rate in a cell. The 95 % interval is that of these cells: the
+    log of every rate is drawn again from its clustered interval, rates and cells independently, best-of
+    included, and the averages' quantiles are taken. A rate without errors counts as half an error.
 
     Args:
         result: Rates over the dims ``detector`` and ``cell``.
-        over: Detectors of the numerator; of several, the one with the lowest rate in each cell.
-        under: Detectors of the denominator, likewise.
-        quantity: "ser", or "seconds_per_frame".
-        median: The median instead of the geometric mean.
+        over: Detectors of the numerator.
+        under: Detectors of the denominator.
+        median: The median over cells instead of the geometric mean.
+        draws: How many times the rates are drawn.
     """
+    rng = stream(0, "ratio of rates")
 
-    def logs(names: Sequence[str]) -> tuple[Any, Any]:
+    def logs(names: Sequence[str]) -> tuple[Any, Any, int]:
         part = result.sel(detector=[n for n in names if n in result["detector"].values])
-        if quantity != "ser":
-            value = np.log(part[quantity].transpose("cell", "detector").values)
-            return value.min(axis=1), np.zeros(len(value))
         errors, attempts, low, high = (
             part[name].transpose("cell", "detector").values for name in ("errors", "attempts", "ser_low", "ser_high")
         )
         value = np.log(np.maximum(errors, 0.5) / attempts)
-        with np.errstate(divide="ignore"):
-            width = np.where(errors > 0, (np.log(high) - np.log(np.maximum(low, 1e-12))) / (2 * 1.96), 1.0)
-        best = value.argmin(axis=1)[:, None]
-        return np.take_along_axis(value, best, 1)[:, 0], np.take_along_axis(width, best, 1)[:, 0]
+        width = np.log(high / np.maximum(low, 1e-12)) / (2 * 1.96)
+        spread = np.where(errors > 0, np.minimum(width, 2.0), 1.0)
+        again = value + spread * rng.normal(size=(draws, *value.shape))
+        best = value.argmin(axis=1)
+        none = int(np.sum(np.take_along_axis(errors, best[:, None], 1) == 0))
+        return value.min(axis=1), again.min(axis=2), none
 
-    (top, top_error), (bottom, bottom_error) = logs(over), logs(under)
-    each = top - bottom
-    if median or quantity != "ser":
-        middle = np.median(each) if median else each.mean()
-        return Ratio(float(np.exp(middle)), float(np.exp(each.min())), float(np.exp(each.max())), each.size)
-    half = 1.96 * np.sqrt(np.sum(top_error**2 + bottom_error**2)) / each.size
-    mean = each.mean()
-    return Ratio(float(np.exp(mean)), float(np.exp(mean - half)), float(np.exp(mean + half)), each.size)
+    (top, top_again, none), (bottom, bottom_again, more) = logs(over), logs(under)
+    average = np.median if median else np.mean
+    low, high = np.quantile(average(top_again - bottom_again, axis=1), (0.025, 0.975))
+    value = average(top - bottom)
+    return Ratio(float(np.exp(value)), float(np.exp(low)), float(np.exp(high)), top.size, without_errors=none + more)
+
+
+def time_ratio(result: xr.Dataset, over: str, under: str) -> Ratio:
+    """Return the geometric mean over cells of the ratio of two times measured in turns, and its range."""
+    seconds = result["seconds_in_turns"]
+    each = np.log((seconds.sel(detector=over) / seconds.sel(detector=under)).values)
+    middle, low, high = (float(np.exp(x)) for x in (each.mean(), each.min(), each.max()))
+    return Ratio(middle, low, high, each.size, ends="range")
+
+
+def seconds_in_turns(
+    detectors: Sequence[Detector], cells: Sequence[Scenario | Cell], *, num_frames: int = 128, turns: int = 5
+) -> NDArray[np.float64]:
+    """Return seconds per frame of each detector in each cell, one thread, shape (detectors, cells).
+
+    All detectors take turns on the same frames, after one turn that is not counted; the median counts.
+
+    Args:
+        detectors: Who is timed.
+        cells: Where.
+        num_frames: Frames of a turn.
+        turns: Turns that count.
+    """
+    seconds = np.empty((turns, len(detectors), len(cells)))
+    with one_thread():
+        for c, cell in enumerate(cells):
+            observation, _ = simulate(cell, stream(0, "seconds in turns", c), num_frames=num_frames)
+            for turn in range(-1, turns):
+                for d, detector in enumerate(detectors):
+                    start = time.perf_counter()
+                    detector.detect(observation)
+                    seconds[max(turn, 0), d, c] = time.perf_counter() - start
+    return np.asarray(np.median(seconds, axis=0) / num_frames)
 
 
 def cell_by_cell(result: xr.Dataset, groups: Sequence[str], detectors: Sequence[str]) -> "Figure":
@@ -229,7 +274,7 @@ def times_over_shape(
     shape = (result["pilot_length"] / result["num_antennas"]).values
     for i, name in enumerate(detectors):
         ratio = (
-            result["seconds_per_frame"].sel(detector=name) / result["seconds_per_frame"].sel(detector=yardstick)
+            result["seconds_in_turns"].sel(detector=name) / result["seconds_in_turns"].sel(detector=yardstick)
         ).values
         axis.loglog(shape, ratio, MARKERS[i], color=COLORS[i], label=name)
     axis.axhline(1, color="0.4", lw=0.8)

@@ -27,6 +27,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from wirelesslab import __version__, check, results
+from wirelesslab.mmtc import unfolded_graph
 from wirelesslab.mmtc.gains import gain_prior
 from wirelesslab.mmtc.mixture import Source
 from wirelesslab.mmtc.unfolded import Architecture, Parameters
@@ -97,10 +98,12 @@ class Plan:
         check.within(0, 100, early_weight=self.early_weight)
         check.one_of(("end-to-end", "layer-wise"), schedule=self.schedule)
 
-    def rate(self, step: int) -> float:
-        """Return the learning rate of a step."""
-        warm = min(1.0, (step + 1) / max(1, self.warmup_steps))
-        fall = 0.5 * (1 + np.cos(np.pi * step / self.steps))
+    def rate(self, step: int, num_outputs: int = 1) -> float:
+        """Return the learning rate of a step; layer-wise, every output has a cosine of its own."""
+        length = self.steps if self.schedule == "end-to-end" else self.steps / num_outputs
+        step = int(step % length)
+        warm = min(1.0, (step + 1) / max(1, min(self.warmup_steps, length / 4)))
+        fall = 0.5 * (1 + np.cos(np.pi * step / length))
         return float(self.learning_rate * warm * (self.final_share + (1 - self.final_share) * fall))
 
     def output_weights(self, step: int, num_outputs: int) -> NDArray[np.float32]:
@@ -267,6 +270,12 @@ def curve(trained: Trained, config: Any, seed: int) -> xr.Dataset:
     )
 
 
+def _code() -> str:
+    """Digest of the code that a step runs: a checkpoint goes on only where it would have gone on."""
+    files = (Path(__file__), Path(unfolded_graph.__file__))
+    return sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
     """Hold Ctrl+C back until the end of the block, so that a step is done whole or not at all."""
@@ -307,7 +316,12 @@ class _Training:
         self.identity = sha256(
             json.dumps(
                 [results.describe(part) for part in (architecture, source, plan)]
-                + [__version__, {k: sha256(v.tobytes()).hexdigest() for k, v in initial.items()}],
+                + [
+                    __version__,
+                    tf.__version__,
+                    _code(),
+                    {k: sha256(v.tobytes()).hexdigest() for k, v in initial.items()},
+                ],
                 sort_keys=True,
             ).encode()
         ).hexdigest()
@@ -402,7 +416,7 @@ class _Training:
         began, first, before = time.perf_counter(), self.step, self.seconds
         done = self.step >= self.plan.steps or (self.step > 0 and self.out_of_patience())
         try:
-            if self.step == 0:
+            if not self.history:
                 self.validate()
             with self._prefetched(self.step) as batches:
                 while not done:
@@ -426,7 +440,7 @@ class _Training:
     def _learn(self, inputs: Inputs, symbols: NDArray[np.int32]) -> None:
         """Take one step."""
         weights = self.plan.output_weights(self.step, self.architecture.num_outputs)
-        rate = np.float32(self.plan.rate(self.step))
+        rate = np.float32(self.plan.rate(self.step, self.architecture.num_outputs))
         loss = float(np.log(self._train(*inputs, symbols, weights, rate).numpy() + LOSS_FLOOR))
         self.smoothed = loss if self.step == 0 else 0.99 * self.smoothed + 0.01 * loss
         self.step += 1

@@ -1,7 +1,7 @@
 """AMP unfolded into a network: its architecture and its parameters, as plain arrays.
 
 Nothing here needs TensorFlow. `unfolded_graph` builds the trainable network from these parameters,
-`unfolded_kernels` runs the same network compiled, and `weights` keeps them in files.
+`unfolded_kernels` runs the same network compiled, and `weight_files` keeps them in files.
 
 A network is `num_layers` AMP iterations followed by `num_passes` refinement passes. Each layer has
 six *controls*, real numbers that bend one iteration and are (0, 0, 1, 1, 0, 0) in plain AMP:
@@ -35,14 +35,14 @@ Refinement = Literal["none", "block", "across", "covariance"]
 FAINT = 1e-3  # posterior below which a pilot's power is spread evenly, and later passes let it be
 OUT_OF_PLAY = -40.0  # log ratio that stands for "not tested"
 LEAST_SHARE = 1e-3  # of interference that is not a pilot's own; below it float32 has no digits left
-RESOLVES = 1e-6  # noise beside the strongest power that a covariance in float32 can tell apart
+RESOLVES = {4: 1e-6, 8: 1e-13}  # noise beside the strongest power that a covariance of so many bytes can tell apart
 
 NUM_CONTROLS, NUM_DEVICE_CONTROLS, NUM_GATES = 6, 3, 3
 # What the context networks see; `context` and the graph compute them in this order.
 CELL_FEATURES = ("log load", "log L/NQ", "log M", "SNR", "log ε", "gain spread", "log Q")
 LAYER_FEATURES = ("τ² over the noise", "τ² over its start", "Onsager coefficient")
 PASS_FEATURES = ("power left unexplained", "undecided blocks", "speakers over expected")
-# What the block refinement sees of each pilot: the last two summaries are those of its block.
+# What the block refinement sees of each pilot; the covariance's are 0 without one.
 BLOCK_FEATURES = (
     "log ratio", "its distance to the block's best", "posterior", "posterior that the device speaks",
     "covariance log ratio", "its distance to the block's best", "own share of the interference",

@@ -13,6 +13,7 @@ our choice, as are all sizes.
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -25,6 +26,7 @@ from wirelesslab.mmtc.unfolded import FAINT, LEAST_SHARE, OUT_OF_PLAY, RESOLVES,
 from wirelesslab.mmtc.uplink import Observation
 
 Tensor = Any  # TensorFlow ships no types
+MOST_ENTRIES = 2**23  # of one temporary array in detection
 
 
 class Inputs(NamedTuple):
@@ -315,7 +317,7 @@ class _Covariance:
         power = tf.where(audible, power, tf.zeros_like(power))
         flat = tf.reshape(power, [cell.devices * cell.labels, f])
         parts = tf.reshape(tf.transpose(self._outer @ flat), [f, 2, length, length])
-        noise = tf.maximum(inputs.noise_power + faint, RESOLVES * tf.reduce_max(flat, 0))
+        noise = tf.maximum(inputs.noise_power + faint, RESOLVES[dtype.size] * tf.reduce_max(flat, 0))
         real, imag = parts[:, 0] + noise[:, None, None] * tf.eye(length, dtype=dtype), parts[:, 1]
         whole = tf.concat([tf.concat([real, -imag], 2), tf.concat([imag, real], 2)], 1)
         # Strong devices spread the eigenvalues over more digits than float32 has.
@@ -353,6 +355,10 @@ def _compiled(architecture: Architecture, dtype: Any) -> Callable[..., Any]:
 
 def posteriors(parameters: Mapping[str, Any], architecture: Architecture, observation: Observation) -> Any:
     """Return the posteriors of every frame, shape (frames, N, Q + 1), in the observation's precision."""
-    dtype = observation.received.real.dtype
+    o, dtype = observation, observation.received.real.dtype
     weights = {name: tf.constant(values, dtype) for name, values in parameters.items()}
-    return _compiled(architecture, tf.as_dtype(dtype))(weights, *real_inputs(observation, dtype.type)).numpy()
+    run = _compiled(architecture, tf.as_dtype(dtype))
+    per_frame = o.pilots.shape[1] * max(o.gains.weights.size, 2 * o.num_antennas)
+    chunk = max(1, MOST_ENTRIES // per_frame)
+    parts = [replace(o, received=o.received[start : start + chunk]) for start in range(0, o.num_frames, chunk)]
+    return np.concatenate([run(weights, *real_inputs(part, dtype.type)).numpy() for part in parts])

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from wirelesslab.mmtc.gains import GainPrior
 from wirelesslab.mmtc.pilots import pilots_digest
 from wirelesslab.mmtc.unfolded import Architecture, Parameters
 from wirelesslab.mmtc.uplink import Observation
@@ -42,6 +43,8 @@ class TrainedFor:
         num_antennas: M.
         activity_prob: ε.
         snr_db: SNR in dB for a path gain of 1.
+        symbols_per_speaker: L/(εN).
+        gain_spread_db: Standard deviation of the gains that the station supposes, in dB.
         gain_knowledge: What the station knew of the gains.
         pilots_digest: Digest of the one set of pilots that it serves; empty if it serves any.
     """
@@ -52,6 +55,8 @@ class TrainedFor:
     num_antennas: tuple[float, float]
     activity_prob: tuple[float, float]
     snr_db: tuple[float, float]
+    symbols_per_speaker: tuple[float, float] = (0.0, 1e9)
+    gain_spread_db: tuple[float, float] = (0.0, 1e9)
     gain_knowledge: str = "known"
     pilots_digest: str = ""
 
@@ -65,6 +70,8 @@ class TrainedFor:
             "num_antennas": o.num_antennas,
             "activity_prob": o.activity_prob,
             "snr_db": -10 * np.log10(o.noise_power * o.pilot_length),
+            "symbols_per_speaker": o.pilot_length / max(o.activity_prob * o.num_devices, 1e-9),
+            "gain_spread_db": _spread_db(o.gains),
         }
         found = []
         for name, value in seen.items():
@@ -74,9 +81,18 @@ class TrainedFor:
                 found.append(f"{name}={value:g}, trained for {low:g} to {high:g}")
         if o.gains.weights.size > 1 and self.gain_knowledge == "known":
             found.append("gains known by their distribution only, trained for known ones")
+        if o.gains.weights.size == 1 and self.gain_knowledge == "distribution":
+            found.append("gains taken for known, trained for gains known by their distribution")
         if self.pilots_digest and self.pilots_digest != pilots_digest(o.pilots):
             found.append("other pilots, trained for one set of pilots")
         return found
+
+
+def _spread_db(gains: GainPrior) -> float:
+    """Standard deviation of the gains that are supposed, over devices and nodes, in dB."""
+    gain_db = 10 * np.log10(np.maximum(gains.nodes, np.finfo(np.float64).tiny))
+    mean = (gain_db.mean(0) * gains.weights).sum()
+    return float(np.sqrt((((gain_db - mean) ** 2).mean(0) * gains.weights).sum()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,6 +198,10 @@ def load(path: Path) -> Network:
     try:
         architecture = Architecture.from_description(body.get("architecture", {}), where=str(description))
         with np.load(BytesIO(content), allow_pickle=False) as file:
+            size = sum(member.file_size for member in file.zip.infolist())
+            if size > MOST_BYTES:
+                msg = f"weights: {arrays} unpacks to {size} bytes, expected at most {MOST_BYTES}; it is no such network"
+                raise WeightFileError(msg)
             parameters = architecture.checked({name: file[name] for name in file.files}, where=str(arrays))
         trained_for = _trained_for(body.get("trained_for"), description)
     except Exception as error:  # whatever foreign content makes a reader stumble over

@@ -35,7 +35,8 @@ class MAMPNet:
     all sizes are our choice.
 
     Attributes:
-        weights: A network from `training.fit`, or the path of one that was saved; it is read on first use.
+        weights: A network from `training.fit` or `weight_files.load`, or the path of a shipped one, which is
+            read on first use.
         label: What curves call it.
         engine: "compiled" runs everywhere and needs no TensorFlow; "tensorflow" runs the graph that was
             trained, on a GPU if there is one. They agree to rounding.
@@ -72,9 +73,7 @@ class MAMPNet:
         Raises:
             WeightFileError: A file is missing, damaged, or of something else.
         """
-        detector = cls(Path(path).absolute(), label, engine)
-        _ = detector.network  # refuses a bad file now, not in the middle of a study
-        return detector
+        return cls(load(Path(path)), label, engine)
 
     @classmethod
     def untrained(cls, architecture: Architecture | None = None, *, engine: Engine = "compiled") -> "MAMPNet":
@@ -97,9 +96,10 @@ class MAMPNet:
         return self.label if self.engine == "compiled" else f"{self.label} in TensorFlow"
 
     def detect(self, observation: Observation, /) -> Detection:
-        """Return the detection of every frame, with the trace ``effective_noise`` (τ² per layer).
+        """Return the detection of every frame; compiled, with the trace ``effective_noise`` (τ² per layer).
 
         Raises:
+            MemoryError: The pilots' outer products, K L² numbers, do not fit into memory.
             ValueError: The network has parameters per device, and the observation another number of devices.
         """
         shape, o = self.network.architecture, observation
@@ -138,13 +138,18 @@ class MAMPNet:
 
 @cache
 def _read(path: Path) -> Network:
-    """The network of a file, read once in a process."""
+    """A shipped network, read once in a process; shipped files do not change."""
     return load(path)
 
 
 def _outer_products(pilots: Pilots) -> Real:
     """B, shape (K, L²); see `unfolded_kernels`."""
     columns = pilots.observation.pilots
+    check.fits_in_memory(
+        columns.size * columns.shape[0] * pilots.real.itemsize,
+        "MAMPNet's covariance test (num_pilots x pilot_length²)",
+        "take a network with refinement='block', or fewer or shorter pilots",
+    )
     packed = np.empty((columns.shape[1], columns.shape[0], columns.shape[0]), pilots.real)
     unfolded_kernels.packed_outer_products(columns, packed)
     return packed.reshape(columns.shape[1], -1)
@@ -279,7 +284,7 @@ class _CovarianceTest:
     def __init__(self, run: _Run, powers: Real, faint: Real, *, sparse: bool) -> None:
         assert run.outer is not None
         self._run, self._powers, self._sparse, self._outer = run, powers, sparse, run.outer
-        floor = RESOLVES * powers.max(axis=0)
+        floor = RESOLVES[run.pilots.real.itemsize] * powers.max(axis=0)
         o = run.pilots.observation
         noise = run.pilots.real.type(o.noise_power) + faint / run.pilots.real.type(o.pilot_length)
         self._noise = np.maximum(noise, floor).astype(run.pilots.real)
