@@ -46,6 +46,8 @@ class Config:
         target_errors: Stop a detector in a cell after so many errors.
         min_batches: Draw at least so many sets of pilots.
         max_batches: Stop it after so many sets of pilots in any case: 313 are 20,000 frames.
+        beyond_errors: As `target_errors`, for the groups that are not part of the map.
+        beyond_batches: As `max_batches`, for these groups.
     """
 
     groups: tuple[str, ...] = GROUPS
@@ -54,9 +56,17 @@ class Config:
     target_errors: int = 300
     min_batches: int = 16
     max_batches: int = 313
+    beyond_errors: int = 100
+    beyond_batches: int = 50
 
 
-QUICK: Mapping[str, Any] = {"cells_per_group": 2, "target_errors": 30, "min_batches": 2, "max_batches": 4}
+QUICK: Mapping[str, Any] = {
+    "cells_per_group": 2,
+    "target_errors": 30,
+    "min_batches": 2,
+    "max_batches": 4,
+    "beyond_batches": 4,
+}
 
 
 def cells(group: str) -> tuple[Scenario | Cell, ...]:
@@ -99,14 +109,17 @@ def main(config: Config, session: Session | None = None) -> "xr.Dataset":
     for group in config.groups:
         check.one_of(GROUPS, groups=group)
     check.non_negative_integer(cells_per_group=config.cells_per_group)
-    stop = Stop(errors=config.target_errors, min_batches=config.min_batches, max_batches=config.max_batches)
     results = []
     for group in config.groups:
+        on_map = group in {"overloaded", "other"}
+        errors = config.target_errors if on_map else config.beyond_errors
+        most = config.max_batches if on_map else config.beyond_batches
+        stop = Stop(errors=errors, min_batches=min(config.min_batches, most), max_batches=most)
         chosen = cells(group)[: config.cells_per_group or None]
         trial = symbol_error_trial(*detectors(group), frames_per_batch=config.frames_per_batch)
         over = {"cell": tuple(range(len(chosen)))}
         result = session.study(AtPlaces(trial, chosen), Place(), over, stop, name=group.replace(" ", "_"))
-        if group in {"overloaded", "other"}:
+        if on_map:
             timed = (*yardsticks(), Covariance(), MAMPNet.pretrained(quiet=True))
             seconds = seconds_in_turns(timed, chosen, turns=1 if session.quick else 5)
             result["seconds_in_turns"] = xr.DataArray(
