@@ -17,7 +17,8 @@ SMALL = {
     "ser_phase_map": "--pilots-per-device 0.5 --activity-prob 0.1 --num-antennas 2 --num-devices 16 --detectors lmmse"
     " --min-batches 1 --max-batches 2",
     "train_mampnet": "--steps 12 --layers 2 --passes 1 --frames-per-step 8",
-    "mampnet_against_classical": "--cells-per-group 1 --min-batches 1 --max-batches 1 --beyond-batches 1 --frames-per-batch 6",
+    "mampnet_against_classical": "--cells-per-group 1 --min-batches 1 --max-batches 1 --beyond-batches 1"
+    " --frames-per-batch 6",
     "mampnet_ablation": "--variants base,no-refinement --steps 4 --layers 2 --passes 1 --seeds 1 --draws 2 --frames 8",
     "mampnet_mismatch": "--assumed-activity 1,4 --assumed-noise-db 0 --snr-db 0 --k-factor-db 6 --correlation 0,0.9"
     " --activity-law independent --min-batches 2 --max-batches 2 --frames-per-batch 6",

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from tests.mmtc.cells import LIGHT, OVERLOADED
-from wirelesslab.mmtc import Detection, Truth, error_counts, symbol_error_trial, symbol_errors
+from wirelesslab.mmtc import Detection, Scenario, Truth, draw_cell, error_counts, symbol_error_trial, symbol_errors
 from wirelesslab.mmtc.detectors import AMP, LMMSE, Genie, MatchedFilter
+from wirelesslab.mmtc.metrics import AtPlaces, Place
 from wirelesslab.rng import stream
 from wirelesslab.stats import Count, Timing
 
@@ -154,3 +155,18 @@ def test_the_parts_of_a_trial_are_its_detectors_and_limits_by_name():
     assert trial.parts["AMP block"] == AMP()
     assert trial.parts["genie"] is Genie
     assert trial.describe() == {"class": "SymbolErrorTrial", "frames_per_batch": 64}
+
+
+# --- a grid of cells ---------------------------------------------------------------------------------
+
+
+def test_a_list_of_cells_is_a_grid_and_every_cell_has_air_of_its_own():
+    fixed = draw_cell(Scenario(num_devices=12, pilot_length=10), stream(3))
+    cells = (Scenario(num_devices=12, pilot_length=10), Scenario(num_devices=12, pilot_length=10), fixed)
+    trial = AtPlaces(symbol_error_trial(AMP(iterations=3), frames_per_batch=40), cells)
+    outcomes = [trial(Place(i), stream(1, "batch", 0))["AMP block, iterations 3"]["ser"] for i in range(3)]
+    assert len({count.errors for count in outcomes}) > 1
+    again = trial(Place(1), stream(1, "batch", 0))["AMP block, iterations 3"]["ser"]
+    assert again == outcomes[1]
+    assert trial.describe()["cells"][2]["pilots"] != ""
+    assert set(trial.only(["genie"]).parts) == {"genie"}
