@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from wirelesslab_sims import _test_points as points
 
 from wirelesslab import check
@@ -109,7 +110,8 @@ def main(config: Config, session: Session | None = None) -> "xr.Dataset":
     for group in config.groups:
         check.one_of(GROUPS, groups=group)
     check.non_negative_integer(cells_per_group=config.cells_per_group)
-    results = []
+    results, seconds = [], []
+    timed = (*yardsticks(), Covariance(), MAMPNet.pretrained(quiet=True))
     for group in config.groups:
         on_map = group in {"overloaded", "other"}
         errors = config.target_errors if on_map else config.beyond_errors
@@ -120,11 +122,9 @@ def main(config: Config, session: Session | None = None) -> "xr.Dataset":
         over = {"cell": tuple(range(len(chosen)))}
         result = session.study(AtPlaces(trial, chosen), Place(), over, stop, name=group.replace(" ", "_"))
         if on_map:
-            timed = (*yardsticks(), Covariance(), MAMPNet.pretrained(quiet=True))
-            seconds = seconds_in_turns(timed, chosen, turns=1 if session.quick else 5)
-            result["seconds_in_turns"] = xr.DataArray(
-                seconds, dims=("detector", "cell"), coords={"detector": [d.name for d in timed], "cell": result["cell"]}
-            )
+            seconds.append(seconds_in_turns(timed, chosen, turns=1 if session.quick else 5))
+        else:
+            seconds.append(np.full((len(timed), len(chosen)), np.nan))
         scenarios = [c.scenario if isinstance(c, Cell) else c for c in chosen]
         result = result.assign_coords(
             cell=[f"{group} {i + 1}" for i in range(len(chosen))],
@@ -139,6 +139,8 @@ def main(config: Config, session: Session | None = None) -> "xr.Dataset":
         )  # fmt: skip
         results.append(result)
     whole = xr.concat(results, dim="cell", join="outer", combine_attrs="override", data_vars="all")
+    whole = whole.assign_coords(timed=[d.name for d in timed])
+    whole["seconds_in_turns"] = (("timed", "cell"), np.concatenate(seconds, axis=1))
     whole.attrs["yardsticks"] = [d.name for d in yardsticks()]
     return whole
 

@@ -71,9 +71,7 @@ def test_times_are_taken_in_turns_and_come_with_their_range():
     assert seconds.shape == (2, 2)
     assert np.all(seconds > 0)
     names = [d.name for d in detectors]
-    whole = xr.Dataset(
-        {"seconds_in_turns": (("detector", "cell"), [[1.0, 4.0], [2.0, 2.0]])}, coords={"detector": names}
-    )
+    whole = xr.Dataset({"seconds_in_turns": (("timed", "cell"), [[1.0, 4.0], [2.0, 2.0]])}, coords={"timed": names})
     ratio = time_ratio(whole, *names)
     assert ratio == Ratio(1.0, 0.5, 2.0, 2, "range")
     assert "cells 0.5 to 2" in str(ratio)

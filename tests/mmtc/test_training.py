@@ -144,12 +144,20 @@ def test_training_starts_from_the_parameters_that_it_is_given(helpful):
 
 def test_the_learning_rate_warms_up_and_falls_along_a_cosine():
     p = Plan(steps=1000, learning_rate=2e-3, final_share=0.1, warmup_steps=50)
-    rates = np.array([p.rate(step) for step in range(1001)])
+    rates = np.array([p.rate(step) for step in range(1000)])
     np.testing.assert_allclose(rates[:4] / 2e-3, [0.02, 0.04, 0.06, 0.08], rtol=1e-3)  # the cosine has hardly begun
     assert np.all(np.diff(rates[:49]) > 0)
     assert np.all(np.diff(rates[50:]) < 0)
     assert rates[500] == pytest.approx(2e-3 * (0.1 + 0.9 / 2), rel=1e-12)
-    assert rates[1000] == pytest.approx(2e-3 * 0.1, rel=1e-12)
+    assert rates[-1] == pytest.approx(2e-3 * 0.1, rel=1e-4)  # one step before the end of the cosine
+
+
+def test_layer_wise_every_output_has_a_warm_up_and_a_cosine_of_its_own():
+    p = Plan(steps=1200, schedule="layer-wise", learning_rate=2e-3, final_share=0.1, warmup_steps=50)
+    rates = np.array([p.rate(step, num_outputs=4) for step in range(1200)])
+    np.testing.assert_allclose(rates.reshape(4, 300), np.tile(rates[:300], (4, 1)), rtol=1e-12)
+    assert rates[:300].max() > 1.8e-3
+    assert rates[299] < 2.1e-4
 
 
 def test_a_plan_without_warmup_starts_at_its_learning_rate():
