@@ -322,7 +322,7 @@ def run(*words: object) -> list[object]:
     ("words", "pattern"),
     [
         (["run", "ser_vs_snr"], r"sim: got 'ser_vs_snr', expected one of .*did you mean 'ser_vs_snr_and_devices'\?"),
-        (["run", "nothing-like-it"], r"sim: got 'nothing-like-it', expected one of ser_phase_map, ser_vs_snr"),
+        (["run", "nothing-like-it"], r"sim: got 'nothing-like-it', expected one of mampnet_ablation, mampnet_against"),
         (run("--detectors", "covarience"), r"detectors: got 'covarience', .*did you mean 'covariance'\?"),
         (
             run("--activity-prob", "10"),
@@ -555,6 +555,7 @@ def test_an_installed_copy_finds_its_sims_from_anywhere(tmp_path):
     ).split()
     assert Path(where).is_relative_to(target)
     assert Path(sims).is_relative_to(target)
-    assert [line.split()[0] for line in python("-m", "wirelesslab", "list").splitlines()] == sorted(SIMS)
+    assert [line.split()[0] for line in python("-m", "wirelesslab", "list").splitlines()] == sorted(ALL_SIMS)
+    assert len(list((target / "wirelesslab" / "mmtc" / "weights").glob("*.npz"))) == 3
     assert (target / "wirelesslab" / "py.typed").exists()
     assert "--snr-db" in python("-m", "wirelesslab", "run", SIMS[1], "--help")

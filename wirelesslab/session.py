@@ -38,7 +38,7 @@ class Table:
 
     def __str__(self) -> str:
         widths = [max(map(len, column)) for column in zip(self.columns, *self.rows, strict=True)]
-        texts = [all(not row[i][:1].isdigit() for row in self.rows) for i in range(len(self.columns))]
+        texts = [i == 0 or all(not row[i][:1].isdigit() for row in self.rows) for i in range(len(self.columns))]
 
         def line(cells: Sequence[str]) -> str:
             sides = zip(cells, widths, texts, strict=True)

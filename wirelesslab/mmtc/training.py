@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import tensorflow as tf
 import xarray as xr
 from numpy.typing import NDArray
 
@@ -36,6 +35,7 @@ from wirelesslab.mmtc.uplink import simulate
 from wirelesslab.mmtc.weight_files import Network
 from wirelesslab.rng import stream
 from wirelesslab.stats import Count
+from wirelesslab.tensorflow import tf
 
 CHECKPOINT = "checkpoint.npz"
 MOST_NATS = 20.0  # cross-entropy of one device; a confident error in a broken frame must not rule a step

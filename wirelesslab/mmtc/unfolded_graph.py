@@ -11,7 +11,6 @@ learned sparsity and gain, a refinement module). The context networks and the co
 our choice, as are all sizes.
 """
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache
@@ -19,11 +18,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # a missing GPU is no news
-import tensorflow as tf
-
 from wirelesslab.mmtc.unfolded import FAINT, LEAST_SHARE, OUT_OF_PLAY, RESOLVES, Architecture
 from wirelesslab.mmtc.uplink import Observation
+from wirelesslab.tensorflow import tf
 
 Tensor = Any  # TensorFlow ships no types
 MOST_ENTRIES = 2**23  # of one temporary array in detection
