@@ -1,6 +1,6 @@
 """Is a trained DL-mAMPnet better than the best classical detector, and how far is it from the genie?
 
-wirelesslab run mampnet_against_classical          (about 15 minutes on two cores; --quick: 1 minute)
+wirelesslab run mampnet_against_classical          (about 9 minutes on two cores; --quick: 1 minute)
 
 Expect: in overloaded cells (L/(εN) < 3) the network makes several times fewer errors than row-AMP and
 fewer than the covariance method, which costs many times its time; in the other cells it is near the

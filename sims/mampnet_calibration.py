@@ -1,6 +1,6 @@
 """Can the posteriors of DL-mAMPnet and of the classical detectors be believed?
 
-wirelesslab run mampnet_calibration          (about 3 minutes on two cores; --quick: 30 seconds)
+wirelesslab run mampnet_calibration          (about 2 minutes on two cores; --quick: 30 seconds)
 
 Expect: the genie's claims come true as often as it says, down to one surprise in a hundred thousand: its
 expected calibration error (ECE) is what chance alone would give. The covariance method admits to a third of
@@ -21,6 +21,7 @@ from wirelesslab import check
 from wirelesslab.mmtc.calibration import CLAIMS, CalibrationTrial, Claim, calibration_trial, reliability
 from wirelesslab.mmtc.detectors import MAMPNet, named
 from wirelesslab.plot import COLORS, MARKERS
+from wirelesslab.results import describe
 from wirelesslab.session import Session, Table
 from wirelesslab.stats import Count
 from wirelesslab.study import Stop
@@ -87,7 +88,7 @@ class ReplicatedTrial:
 
     def describe(self) -> dict[str, Any]:
         """Return what every curve of the trial depends on."""
-        return {"class": "ReplicatedTrial", "trial": self.trial.describe()}
+        return {"class": "ReplicatedTrial", "trial": self.trial.describe(), "cells": describe(CELLS)}
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> dict[str, dict[str, Count]]:
         """Return the counts of each detector on one batch of frames."""

@@ -1,6 +1,6 @@
 """What happens to DL-mAMPnet, and to the classical detectors, when knowledge or channel are not as supposed?
 
-wirelesslab run mampnet_mismatch          (about 5 minutes on two cores; --quick: 30 seconds)
+wirelesslab run mampnet_mismatch          (about 4 minutes on two cores; --quick: 30 seconds)
 
 Expect: the covariance method hardly cares about ε; plain AMP hears more in overload when it is told too small
 an ε, and loses everything when it is told four times too much. AMP measures its noise and does not read the
@@ -27,6 +27,7 @@ from wirelesslab.mmtc.metrics import SymbolErrorTrial
 from wirelesslab.mmtc.report import error_figures
 from wirelesslab.naming import build
 from wirelesslab.plot import COLORS, MARKERS
+from wirelesslab.results import describe
 from wirelesslab.session import Session, Table
 from wirelesslab.study import Stop
 from wirelesslab.units import readable_value
@@ -161,7 +162,7 @@ class MismatchTrial:
 
     def describe(self) -> dict[str, Any]:
         """Return what every curve of the trial depends on."""
-        return {"class": "MismatchTrial", "trial": self.trial.describe()}
+        return {"class": "MismatchTrial", "trial": self.trial.describe(), "cells": describe(CELLS)}
 
     def __call__(self, point: Point, rng: np.random.Generator) -> dict[str, Any]:
         """Return the counts of each detector on one batch of frames, under the detector's own name."""

@@ -1,8 +1,8 @@
 """How far does an unfolded AMP come when it is trained? The curve of one training, and its weights.
 
 wirelesslab run train_mampnet                          (about 25 minutes on one core; --quick: 1 minute)
-wirelesslab run train_mampnet --setting distribution   (about 35 minutes)
-wirelesslab run train_mampnet --setting one-cell       (about 8 minutes)
+wirelesslab run train_mampnet --setting distribution   (about 45 minutes)
+wirelesslab run train_mampnet --setting one-cell       (about 3 minutes)
 
 Expect: most of the gain within the first thousand steps, then a slow fall. The folder receives a
 checkpoint every few seconds, from which the same command goes on after a crash, and at the end

@@ -160,6 +160,13 @@ def test_layer_wise_every_output_has_a_warm_up_and_a_cosine_of_its_own():
     assert rates[299] < 2.1e-4
 
 
+def test_tensorboard_that_is_not_installed_is_refused_before_the_training(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "find_spec", lambda name: None)
+    with pytest.raises(RuntimeError, match=r"TensorBoard is not installed; pip install"):
+        fit(LAYERS, CELL, Plan(steps=2), tensorboard=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_plan_without_warmup_starts_at_its_learning_rate():
     assert Plan(warmup_steps=0, learning_rate=2e-3).rate(0) == pytest.approx(2e-3, rel=1e-12)
 

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -206,7 +207,11 @@ def fit(
 
     Raises:
         CheckpointError: The folder's checkpoint is damaged or of another training.
+        RuntimeError: TensorBoard is asked for and not installed.
     """
+    if tensorboard is not None and find_spec("tensorboard") is None:
+        msg = "tensorboard: TensorBoard is not installed; pip install 'wirelesslab[tensorboard]', or leave the flag out"
+        raise RuntimeError(msg)
     return _Training(architecture, source, plan, folder, start, tensorboard).run(watch)
 
 
