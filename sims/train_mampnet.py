@@ -79,7 +79,7 @@ class Config:
 
 QUICK: Mapping[str, Any] = {"steps": 200, "layers": 4, "frames_per_step": 24}
 
-STEPS: Mapping[Setting, int] = {"known": 10_000, "distribution": 7_000, "one-cell": 4_000}
+STEPS: Mapping[Setting, int] = {"known": 10_000, "distribution": 10_000, "one-cell": 4_000}
 KNOWN_LAWS = (
     *(EqualGain(),) * 7, UniformGainDb(low_db=-3, high_db=3), UniformGainDb(low_db=-8, high_db=8), PathLoss(),
 )  # fmt: skip
@@ -95,7 +95,7 @@ def source(setting: Setting) -> Source:
         return ONE_CELL
     if setting == "known":
         return Mixture(gain_laws=KNOWN_LAWS, crowded_below=3.0, excluded=excluded())
-    return Mixture(gain_laws=UNKNOWN_LAWS, gain_knowledge="distribution", excluded=excluded())
+    return Mixture(gain_laws=UNKNOWN_LAWS, gain_knowledge="distribution", crowded_below=3.0, excluded=excluded())
 
 
 def architecture(config: Config) -> Architecture:

@@ -44,7 +44,7 @@ class Rates:
         return (1 - self.activity_prob) * self.false_alarm + self.activity_prob * (self.missed + self.wrong_symbol)
 
 
-def block_map_rates(scenario: Scenario, tau2: float) -> Rates:
+def block_map_rates(scenario: Scenario, tau2: float, *, num_nodes: int = 32) -> Rates:
     r"""Return the rates of the block-MAP decision on rows in Gaussian noise of power `tau2`.
 
     With $F_0$ = Gamma(M, τ²) and $F_1$ = Gamma(M, β+τ²) the laws of a row's energy and θ the energy
@@ -55,6 +55,7 @@ def block_map_rates(scenario: Scenario, tau2: float) -> Rates:
     Args:
         scenario: The cell; Rayleigh fading is supposed.
         tau2: Effective noise per complex entry, linear.
+        num_nodes: Nodes of the quadrature over the gains.
     """
     s = scenario
     q, m, eps = s.pilots_per_device, s.num_antennas, s.activity_prob
@@ -62,10 +63,10 @@ def block_map_rates(scenario: Scenario, tau2: float) -> Rates:
         if eps == 0:
             return Rates(0.0, 0.0, 0.0, 0.0)
         eps = 1 - 1e-12
-    nodes, weights = s.gain_law.quadrature(32)
+    nodes, weights = s.gain_law.quadrature(num_nodes)
     missed = false_alarm = wrong = 0.0
     for beta, weight in zip(nodes, weights, strict=True):
-        supposed = gain_prior(s.gain_knowledge, s.gain_law, np.array([beta]))
+        supposed = gain_prior(s.gain_knowledge, s.gain_law, np.array([beta]), num_nodes)
         theta = _threshold(supposed.nodes[0], supposed.weights, tau2, m, np.log((1 - eps) * q / eps))
         silent_below = float(gammainc(m, theta / tau2))
         active_below = float(gammainc(m, theta / (beta + tau2)))

@@ -18,6 +18,7 @@ from wirelesslab.rng import stream
 Shape = tuple[int, int, int, int]  # N, J, L, M
 
 
+SCREENING_NODES = 8  # a rough rate decides whether a cell is of use
 MOST_SYMBOLS_PER_SPEAKER = 1e6  # light cells are easy; no network needs to be warned of them
 
 
@@ -109,7 +110,7 @@ class Mixture:
             if s.load > 1 / self.least_symbols_per_speaker:
                 continue
             least = 0.0 if s.load * self.crowded_below > 1 else self.single_user_ser[0]
-            if least <= block_map_rates(s, s.noise_power).ser <= self.single_user_ser[1]:
+            if least <= block_map_rates(s, s.noise_power, num_nodes=SCREENING_NODES).ser <= self.single_user_ser[1]:
                 return scenario
         msg = f"mixture: no cell of 1000 was of use; widen single_user_ser={self.single_user_ser} or the ranges"
         raise ValueError(msg)

@@ -83,7 +83,7 @@ class Plan:
     validation_frames: int = 64
     patience: int = 0
     checkpoint_every: int = 100
-    gain_nodes: int = 12
+    gain_nodes: int = 16
     seed: int = 1
 
     def __post_init__(self) -> None:

@@ -1,0 +1,56 @@
+"""The 6G network: queues, radio and slices at any size, in simulated time."""
+
+from wirelesslab.network.access import Account, Delivered, RadioAccess
+from wirelesslab.network.failures import Outage, RandomFailures
+from wirelesslab.network.flows import Flow, FlowRecord
+from wirelesslab.network.planning import (
+    PLANS,
+    Plan,
+    Planner,
+    ProportionalShares,
+    SeasonalShares,
+    SquareRootShares,
+    StaticShares,
+)
+from wirelesslab.network.run import Run
+from wirelesslab.network.schedulers import (
+    SCHEDULERS,
+    EarliestDeadline,
+    FirstComeFirstServed,
+    RoundRobin,
+    Scheduler,
+    StrictPriority,
+    WeightedFair,
+)
+from wirelesslab.network.simulation import Actor, Network
+from wirelesslab.network.slices import EMBB, MIOT, URLLC, V2X, ResourceRatio, ServiceLevel, Slice, SNssai
+from wirelesslab.network.snapshots import Snapshot
+from wirelesslab.network.topology import hex_cells, line, metro, single_cell
+from wirelesslab.network.traffic import (
+    TRAFFIC_MODELS,
+    BetaBurst,
+    ExponentialSize,
+    FixedSize,
+    Ftp3,
+    Haptics,
+    HyperexponentialSize,
+    OnOff,
+    ParetoSize,
+    Periodic,
+    Poisson,
+    TrafficModel,
+    TrafficTrace,
+    XrVideo,
+    load_trace,
+)
+from wirelesslab.network.view import Action, ActionRecord, SetActive, SetRatios, SetUp, SliceView, View
+
+__all__ = [
+    "EMBB", "MIOT", "PLANS", "SCHEDULERS", "TRAFFIC_MODELS", "URLLC", "V2X", "Account", "Action", "ActionRecord", "Actor",
+    "BetaBurst", "Delivered", "EarliestDeadline", "ExponentialSize", "FirstComeFirstServed", "FixedSize", "Flow",
+    "FlowRecord", "Ftp3", "Haptics", "HyperexponentialSize", "Network", "OnOff", "Outage", "ParetoSize", "Periodic",
+    "Plan", "Planner", "Poisson", "ProportionalShares", "RadioAccess", "RandomFailures", "ResourceRatio", "RoundRobin",
+    "Run", "SNssai", "Scheduler", "SeasonalShares", "ServiceLevel", "SetActive", "SetRatios", "SetUp", "Slice",
+    "SliceView", "Snapshot", "SquareRootShares", "StaticShares", "StrictPriority", "TrafficModel", "TrafficTrace", "View",
+    "WeightedFair", "XrVideo", "hex_cells", "line", "load_trace", "metro", "single_cell",
+]  # fmt: skip

@@ -1,0 +1,262 @@
+"""The radio's place in the network: cells at gNBs, users who speak and move, and the way into the core."""
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wirelesslab import check
+from wirelesslab.network.access import Delivered, RadioAccess
+from wirelesslab.network.arrivals import TrafficModel, due
+from wirelesslab.network.flows import Flow
+
+from wirelesslab.network.slices import ResourceRatio
+
+if TYPE_CHECKING:
+    from wirelesslab.network.movement import Movement
+    from wirelesslab.network.simulation import Network
+
+Tag = tuple[int, int, float]  # user, bytes, offered: what a packet in the air is known by
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demand:
+    """What the users of a slice say.
+
+    Attributes:
+        slice: The slice; every user of the radio who belongs to it speaks so.
+        model: Law of each user's arrivals.
+        sink: Node to which what got through goes on from the user's gNB; "" ends in the cell.
+        together: Send on what a cell delivered in a tick as one flow, instead of packet by packet: for many users.
+    """
+
+    slice: str
+    model: TrafficModel
+    sink: str = ""
+    together: bool = False
+
+
+class Cells:
+    """Cells of one radio, as an actor: it offers what users say, and sends on what gets through.
+
+    Flows of the network with a `user` come the other way: they are offered to the air when they reach the
+    user's gNB, and end when the user has them. The clock ticks every `tick_s`; inside a tick the radio
+    computes at its own resolution, and what has got through is sent on at the tick's end.
+
+    Args:
+        access: The radio; its cell c stands at ``cell_nodes[c]``.
+        cell_nodes: The gNBs.
+        demands: What users say, at most one for each slice.
+        tick_s: Spacing of the clock.
+        movement: Who moves, and how cells are chosen; nobody moves when None.
+        name: Name as an actor; also names the streams of its randomness.
+
+    Raises:
+        ValueError: Nodes and cells do not match, or a demand's slice has no users.
+    """
+
+    def __init__(
+        self,
+        access: RadioAccess,
+        cell_nodes: Sequence[str],
+        demands: Sequence[Demand] = (),
+        *,
+        tick_s: float = 1e-3,
+        movement: "Movement | None" = None,
+        name: str = "cells",
+    ) -> None:
+        check.positive(tick_s=tick_s)
+        self.access, self.cell_nodes, self.demands = access, tuple(cell_nodes), tuple(demands)
+        self.tick_s, self.movement, self.name = tick_s, movement, name
+        if len(self.cell_nodes) != access.num_cells:
+            msg = f"cell_nodes: got {len(self.cell_nodes)}, expected one for each of the {access.num_cells} cells"
+            raise ValueError(msg)
+        names = [demand.slice for demand in self.demands]
+        if len(set(names)) < len(names):
+            msg = f"demands: got slices {names}, expected each slice once"
+            raise ValueError(msg)
+        self._tagged: dict[Tag, deque[int]] = {}
+        self._to_users: list[Tag] = []
+        self._ticks = 0
+
+    # --- the actor ---------------------------------------------------------------------------------------
+
+    def join(self, network: "Network") -> None:
+        """Take a place in the network; called by `Network.add`.
+
+        Raises:
+            ValueError: Slices, nodes or sinks are not of this network.
+        """
+        self._network, self._start_s = network, network.now_s
+        for node in self.cell_nodes:
+            if node not in network.graph:
+                msg = f"cell_nodes: got {node!r}, expected nodes of the network{check.nearest(node, network.graph)}"
+                raise ValueError(msg)
+        if [s.name for s in self.access.slices] != [s.name for s in network.slices]:
+            msg = (
+                f"access: has the slices {[s.name for s in self.access.slices]}, expected the network's "
+                f"{[s.name for s in network.slices]}, in this order"
+            )
+            raise ValueError(msg)
+        self._speakers: dict[str, tuple[NDArray[np.int64], dict[str, NDArray[Any]], np.random.Generator]] = {}
+        for demand in self.demands:
+            index = network.slice_index(demand.slice)
+            if demand.sink and demand.sink not in network.graph:
+                msg = f"sink: got {demand.sink!r}, expected a node{check.nearest(demand.sink, network.graph)}"
+                raise ValueError(msg)
+            users = np.flatnonzero(self.access.user_slices == index)
+            if not users.size:
+                msg = f"demands: no user of the radio belongs to {demand.slice}; give slice_of or drop the demand"
+                raise ValueError(msg)
+            rng = network.rng("users", self.name, demand.slice)
+            self._speakers[demand.slice] = (users, demand.model.begin(rng, users.size), rng)
+        if self.movement is not None:
+            self.movement.begin(network.rng("movement", self.name))
+        network.agenda.after(self.tick_s, self.tick)
+
+    def tick(self) -> None:
+        """Offer what was said since the last tick, compute, and send on; called by the agenda."""
+        network = self._network
+        now = network.now_s
+        self._offer(now)
+        self._deliver(self.access.advance(now))
+        self._lose(self.access.given_up())
+        self._ticks += 1
+        if self.movement is not None and self.movement.advance(now, self.access):
+            network.book.handovers += self.movement.last_handovers
+        # Ticks are multiples of tick_s, not sums: a day of milliseconds must not drift away from the slots.
+        network.agenda.after(max(0.0, self._start_s + (self._ticks + 1) * self.tick_s - now), self.tick)
+
+    def _offer(self, now: float) -> None:
+        users, sizes, times = [], [], []
+        book = self._network.book
+        for demand in self.demands:
+            speakers, memory, rng = self._speakers[demand.slice]
+            who, num_bytes, at = due(demand.model, rng, memory, now - self._start_s)
+            if not who.size:
+                continue
+            users.append(speakers[who])
+            sizes.append(num_bytes)
+            times.append(at + self._start_s)
+            book.air_begin(self._network.slice_index(demand.slice), who.size, int(num_bytes.sum()))
+        if self._to_users:
+            who, num_bytes, at = (np.array(column) for column in zip(*self._to_users, strict=True))
+            users.append(who.astype(np.int64))
+            sizes.append(num_bytes.astype(np.int64))
+            times.append(at)
+            self._to_users = []
+        if not users:
+            return
+        if len(users) == 1:
+            self.access.offer(users[0], sizes[0], times[0])
+            return
+        at = np.concatenate(times)
+        order = np.argsort(at, kind="stable")
+        self.access.offer(np.concatenate(users)[order], np.concatenate(sizes)[order], at[order])
+
+    def _deliver(self, delivered: Delivered) -> None:
+        if not delivered.user.size:
+            return
+        network = self._network
+        if self._tagged:
+            delivered = self._hand_over(delivered)
+        slice_of = self.access.user_slices[delivered.user]
+        for demand in self.demands:
+            index = network.slice_index(demand.slice)
+            chosen = slice_of == index
+            if not chosen.any():
+                continue
+            num_bytes = int(delivered.num_bytes[chosen].sum())
+            if not demand.sink:
+                network.book.air_end(index, delivered.delay_s[chosen], num_bytes, network.promise_s(index))
+                continue
+            network.book.air_pass(index, int(chosen.sum()), num_bytes)
+            if demand.together:
+                self._send_together(demand, delivered.user[chosen], delivered.num_bytes[chosen])
+            else:
+                cells = self.access.cells[delivered.user[chosen]]
+                for cell, size, at in zip(
+                    cells.tolist(), delivered.num_bytes[chosen].tolist(), delivered.offered_s[chosen].tolist(), strict=True
+                ):
+                    network.send(
+                        Flow(slice=demand.slice, num_bytes=size, source=self.cell_nodes[cell], sink=demand.sink, sent_s=at)
+                    )
+
+    def _send_together(self, demand: Demand, users: NDArray[np.int64], num_bytes: NDArray[np.int64]) -> None:
+        sums = np.bincount(self.access.cells[users], num_bytes, minlength=len(self.cell_nodes)).astype(np.int64)
+        for cell in np.flatnonzero(sums).tolist():
+            node = self.cell_nodes[cell]
+            self._network.send(Flow(slice=demand.slice, num_bytes=int(sums[cell]), source=node, sink=demand.sink))
+
+    # --- flows to users ------------------------------------------------------------------------------------
+
+    def deliver_to_user(self, number: int, flow: Flow, now_s: float) -> None:
+        """Take a flow that has reached its user's gNB; called by the network.
+
+        Raises:
+            ValueError: There is no such user.
+        """
+        user = flow.user
+        if user is None or not 0 <= user < self.access.cells.size:
+            msg = f"user: got {user}, expected one of the {self.access.cells.size} users, counted from 0"
+            raise ValueError(msg)
+        tag = (user, flow.num_bytes, now_s)
+        self._to_users.append(tag)
+        self._tagged.setdefault(tag, deque()).append(number)
+
+    def _hand_over(self, delivered: Delivered) -> Delivered:
+        """End the flows among what was delivered; returns the rest."""
+        keep = np.ones(delivered.user.size, bool)
+        tags = zip(delivered.user.tolist(), delivered.num_bytes.tolist(), delivered.offered_s.tolist(), strict=True)
+        for place, tag in enumerate(tags):
+            numbers = self._tagged.get(tag)
+            if numbers:
+                keep[place] = False
+                self._network.radio_delivered(numbers.popleft(), float(delivered.delivered_s[place]))
+                if not numbers:
+                    del self._tagged[tag]
+        return Delivered(
+            delivered.user[keep], delivered.num_bytes[keep], delivered.offered_s[keep], delivered.delivered_s[keep]
+        )
+
+    def _lose(self, lost: Delivered) -> None:
+        for user, num_bytes, at in zip(lost.user.tolist(), lost.num_bytes.tolist(), lost.offered_s.tolist(), strict=True):
+            numbers = self._tagged.get((user, num_bytes, at))
+            if numbers:
+                self._network.radio_lost(numbers.popleft())
+            else:
+                self._network.book.air_lose(int(self.access.user_slices[user]), num_bytes)
+
+    # --- what the network asks for ----------------------------------------------------------------------------
+
+    def set_ratios(self, ratios: Mapping[str, ResourceRatio]) -> None:
+        """Hold the slices to these shares of every cell."""
+        self.access.set_ratios(ratios)
+
+    def set_cell_up(self, node: str, up: bool) -> None:
+        """Take the cell at a gNB out of service or back."""
+        self.access.set_cell_up(self.cell_nodes.index(node), up)
+
+    def check(self) -> None:
+        """Assert conservation and Little's law in the air."""
+        self.access.account().check()
+
+    def state(self) -> dict[str, Any]:
+        """Return all that changes, by reference; the network copies it."""
+        return {
+            name: getattr(self, name)
+            for name in ("access", "movement", "_speakers", "_tagged", "_to_users", "_ticks", "_start_s")
+        }
+
+    def restored(self, network: "Network", state: Mapping[str, Any]) -> "Cells":
+        """Return these cells as they were when `state` was copied, in another network."""
+        fresh = Cells(
+            state["access"], self.cell_nodes, self.demands, tick_s=self.tick_s, movement=state["movement"], name=self.name
+        )
+        for name, value in state.items():
+            setattr(fresh, name, value)
+        fresh._network = network
+        return fresh

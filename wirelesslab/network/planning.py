@@ -1,0 +1,209 @@
+"""Two clocks: planning windows set the slices' reservations, operation schedules inside them.
+
+A `Plan` is the rule, `Planner` the actor that applies it at the start of each window and at no other time.
+The rules here need no learning; agents on a network's nodes come with their own.
+"""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wirelesslab import check
+from wirelesslab.network.slices import Domain, ResourceRatio
+from wirelesslab.network.view import SetRatios, View
+
+if TYPE_CHECKING:
+    from wirelesslab.network.simulation import Network, Story
+
+
+class Plan(Protocol):
+    """Decides the shares of the coming window from the windows that have been."""
+
+    def shares(self, history: NDArray[np.float64], window: int) -> NDArray[np.float64] | None:
+        """Return the share of each slice, adding up to at most 1; None changes nothing.
+
+        Args:
+            history: Offered bits per second, shape (windows so far, slices).
+            window: Number of the window that begins, from 0.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class StaticShares:
+    """The same shares always.
+
+    Attributes:
+        shares_of_slices: One for each slice, in their order.
+    """
+
+    shares_of_slices: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        check.within(0, 1, **{f"shares_of_slices[{i}]": share for i, share in enumerate(self.shares_of_slices)})
+        if sum(self.shares_of_slices) > 1 + 1e-9:
+            msg = f"shares_of_slices: got {self.shares_of_slices}, which sum to {sum(self.shares_of_slices):g}, not 1"
+            raise ValueError(msg)
+
+    def shares(self, history: NDArray[np.float64], window: int) -> NDArray[np.float64] | None:
+        """Return them in the first window."""
+        del history
+        return np.array(self.shares_of_slices) if window == 0 else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProportionalShares:
+    """Shares in proportion to the load of the last windows.
+
+    Attributes:
+        memory: Windows that are averaged.
+        least: Smallest share of a slice.
+    """
+
+    memory: int = 1
+    least: float = 0.05
+
+    def __post_init__(self) -> None:
+        check.positive_integer(memory=self.memory)
+        check.within(0, 0.5, least=self.least)
+
+    def shares(self, history: NDArray[np.float64], window: int) -> NDArray[np.float64] | None:
+        """Return equal shares until something has been seen."""
+        del window
+        recent = history[-self.memory :].mean(axis=0) if len(history) else np.zeros(history.shape[1])
+        return _with_least(recent, self.least)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SquareRootShares:
+    """Load plus a part of what is left in proportion to the square roots of the loads.
+
+    References:
+        Kleinrock's square-root capacity assignment: it minimises the mean delay of M/M/1 queues.
+
+    Attributes:
+        capacity_bps: What is shared.
+        memory: Windows that are averaged.
+        least: Smallest share of a slice.
+    """
+
+    capacity_bps: float
+    memory: int = 1
+    least: float = 0.02
+
+    def __post_init__(self) -> None:
+        check.positive(capacity_bps=self.capacity_bps)
+        check.positive_integer(memory=self.memory)
+        check.within(0, 0.5, least=self.least)
+
+    def shares(self, history: NDArray[np.float64], window: int) -> NDArray[np.float64] | None:
+        """Return equal shares until something has been seen, and proportional ones in overload."""
+        del window
+        recent = history[-self.memory :].mean(axis=0) if len(history) else np.zeros(history.shape[1])
+        spare = self.capacity_bps - recent.sum()
+        if spare <= 0 or not recent.any():
+            return _with_least(recent, self.least)
+        roots = np.sqrt(recent)
+        return _with_least(recent + spare * roots / roots.sum(), self.least)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeasonalShares:
+    """Square-root shares for the load that the same window had a season ago.
+
+    Attributes:
+        season: Windows in a season, such as a day's.
+        capacity_bps: What is shared.
+        least: Smallest share of a slice.
+    """
+
+    season: int
+    capacity_bps: float
+    least: float = 0.02
+
+    def __post_init__(self) -> None:
+        check.positive_integer(season=self.season)
+
+    def shares(self, history: NDArray[np.float64], window: int) -> NDArray[np.float64] | None:
+        """Return what the last window asks for until a season has been seen."""
+        rule = SquareRootShares(capacity_bps=self.capacity_bps, least=self.least)
+        seen = history[window - self.season][None] if window >= self.season else history
+        return rule.shares(seen, window)
+
+
+PLANS: tuple[type[Plan], ...] = (StaticShares, ProportionalShares, SquareRootShares, SeasonalShares)
+
+
+def _with_least(loads: NDArray[np.float64], least: float) -> NDArray[np.float64]:
+    """Return shares in proportion to the loads, none below `least`."""
+    count = loads.size
+    if least * count > 1:
+        msg = f"least: got {least} for {count} slices, expected at most {1 / count:g}"
+        raise ValueError(msg)
+    total = loads.sum()
+    shares = loads / total if total > 0 else np.full(count, 1 / count)
+    return np.asarray(least + (1 - least * count) * shares)
+
+
+@dataclass
+class _Windows:
+    """What a planner has seen and reserved."""
+
+    next_s: float
+    history: list[NDArray[np.float64]] = field(default_factory=list)
+    planned: list[tuple[float, NDArray[np.float64]]] = field(default_factory=list)
+    last: View | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planner:
+    """Sets the slices' reservations at the start of each window; they stand until the next one.
+
+    Attributes:
+        plan: The rule.
+        window_s: Length of a window.
+        domain: What is reserved.
+        dedicated: Whether the shares are each slice's own, idle or not; otherwise they are guarantees,
+            and what is idle is lent.
+        history_windows: Windows that are remembered.
+        name: Its name as an actor.
+    """
+
+    plan: Plan
+    window_s: float
+    domain: Domain = "transport"
+    dedicated: bool = True
+    history_windows: int = 1000
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        check.positive(window_s=self.window_s)
+        check.positive_integer(history_windows=self.history_windows)
+
+    def run(self, network: "Network") -> "Story":
+        """Plan at the start of every window."""
+        name = network.name_of(self)
+        state = network.record(name, lambda: _Windows(network.now_s))
+        while True:
+            yield network.until(state.next_s)
+            self._plan(network, state, name)
+            state.next_s += self.window_s
+
+    def _plan(self, network: "Network", state: _Windows, name: str) -> None:
+        view = network.view(state.last)
+        names = [s.name for s in network.slices]
+        if state.last is not None:
+            state.history.append(np.array([view.offered_bps(n) for n in names]))
+        state.last = network.view()
+        window = len(state.history)
+        seen = np.array(state.history[-self.history_windows :]).reshape(-1, len(names))
+        shares = self.plan.shares(seen, window)
+        if shares is None:
+            return
+        ratio = ResourceRatio.isolated if self.dedicated else (lambda share: ResourceRatio(min=share))
+        ratios = {n: ratio(float(np.floor(share * 1e9) / 1e9)) for n, share in zip(names, shares, strict=True)}
+        record = network.apply(SetRatios(domain=self.domain, ratios=ratios), by=name)
+        if not record.refused:
+            state.planned.append((network.now_s, shares))

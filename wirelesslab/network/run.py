@@ -1,0 +1,181 @@
+"""What a run gave: labelled tables, the time series, the manifest, and where they are written."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from wirelesslab import results
+from wirelesslab.network.books import SERIES
+from wirelesslab.network.flows import FlowRecord
+from wirelesslab.network.kpis import KPI
+from wirelesslab.network.view import ActionRecord
+
+if TYPE_CHECKING:
+    from wirelesslab.network.simulation import Network
+
+QUANTILES = (0.5, 0.9, 0.99, 0.999)
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A network's life so far, in tables.
+
+    Attributes:
+        slices: One row per slice (dimension `slice`): flows and bytes offered, delivered, lost and inside, the
+            share that was late, mean delay and its quantiles. Variables carry their unit, and the name of the
+            3GPP counter where there is one, as attributes `units` and `kpi`.
+        stations: One row per link and server and slice (dimensions `station`, `slice`): counts, utilisation,
+            mean wait, share delayed.
+        series: The totals of every slice over `time_s`; differences give any window's.
+        actions: What was wished of the network, and what was refused.
+        records: The latest flows, as many as the network keeps.
+        manifest: Seed, settings and versions.
+    """
+
+    slices: xr.Dataset
+    stations: xr.Dataset
+    series: xr.Dataset
+    actions: tuple[ActionRecord, ...] = field(repr=False)
+    records: tuple[FlowRecord, ...] = field(repr=False)
+    manifest: dict[str, Any] = field(repr=False)
+
+    @property
+    def time_s(self) -> float:
+        """How long the network has lived."""
+        return float(self.manifest["time_s"])
+
+    def windows(self) -> xr.Dataset:
+        """Return what happened between the points of the series: rates in bits per second, mean delay, late share."""
+        gone = self.series.diff("time_s")
+        width = xr.DataArray(np.diff(self.series["time_s"]), dims="time_s")
+        ended = gone["delivered_flows"] + gone["lost_flows"]
+        return xr.Dataset(
+            {
+                "offered_bps": 8 * gone["offered_bytes"] / width,
+                "delivered_bps": 8 * gone["delivered_bytes"] / width,
+                "lost_bps": 8 * gone["lost_bytes"] / width,
+                "mean_delay_s": gone["delay_seconds"] / gone["delivered_flows"].where(gone["delivered_flows"] > 0),
+                "late_share": (gone["late_flows"] + gone["lost_flows"]) / ended.where(ended > 0),
+                "inside_bytes": self.series["inside_bytes"].isel(time_s=slice(1, None)),
+            }
+        )
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the tables as Parquet, actions and records as JSON lines, and the manifest; returns the folder."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        folder = results.prepare_folder(folder)
+        for name in ("slices", "stations", "series"):
+            frame = getattr(self, name).to_dataframe().reset_index()
+            pq.write_table(pa.Table.from_pandas(frame, preserve_index=False), folder / f"{name}.parquet")
+        actions = [
+            {"time_s": a.time_s, "by": a.by, "action": str(a.action), "refused": a.refused} for a in self.actions
+        ]
+        records = [
+            {"number": r.number, "slice": r.flow.slice, "source": r.flow.source, "sink": r.flow.sink, "user": r.flow.user,
+             "label": r.flow.label, "num_bytes": r.flow.num_bytes, "sent_s": r.sent_s, "ended_s": r.ended_s,
+             "outcome": r.outcome, "spans": r.spans}
+            for r in self.records
+        ]  # fmt: skip
+        for name, rows in (("actions", actions), ("flows", records)):
+            (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        (folder / "manifest.json").write_text(json.dumps(self.manifest, indent=2) + "\n", encoding="utf-8")
+        return folder
+
+
+def run_of(network: "Network") -> Run:
+    """Return what a network's life gave so far."""
+    settings = network.settings
+    return Run(
+        slices=_slices(network),
+        stations=_stations(network),
+        series=_series(network),
+        actions=tuple(network.actions),
+        records=tuple(network.flow_records),
+        manifest={
+            "time_s": network.now_s,
+            "seed": network.seed,
+            "slices": [results.describe(s) for s in network.slices],
+            "scheduler": results.describe(settings["scheduler"]),
+            "segment_bytes": settings["segment_bytes"],
+            "nodes": network.graph.number_of_nodes(),
+            "links": network.graph.number_of_edges(),
+            "actors": {name: _described(actor) for name, actor in network.actors.items()},
+            "versions": results.versions(),
+        },
+    )
+
+
+def _described(actor: Any) -> Any:
+    """Return an actor's config; of one that is not a config, its class."""
+    try:
+        return results.describe(actor)
+    except TypeError:
+        return {"class": type(actor).__name__}
+
+
+def _slices(network: "Network") -> xr.Dataset:
+    book, count = network.book, len(network.slices)
+    views = [book.view(i, True) for i in range(count)]
+    delivered = np.array([v.delivered_flows for v in views], float)
+    ended = delivered + [v.lost_flows for v in views]
+    bad = np.array([v.late_flows + v.lost_flows for v in views], float)
+    nothing = np.full(count, np.nan)
+    columns: dict[str, Any] = {
+        name: [getattr(v, name) for v in views] for name in SERIES if name != "delay_seconds"
+    } | {
+        "late_share": np.divide(bad, ended, out=nothing.copy(), where=ended > 0),
+        "mean_delay_s": np.divide([v.delay_seconds for v in views], delivered, out=nothing.copy(), where=delivered > 0),
+        "delivered_bps": [8 * v.delivered_bytes / network.now_s if network.now_s else np.nan for v in views],
+        "offered_bps": [8 * v.offered_bytes / network.now_s if network.now_s else np.nan for v in views],
+        "promised_delay_s": [np.nan if s.level.delay_s is None else s.level.delay_s for s in network.slices],
+        "promised_quantile": [s.level.delay_quantile for s in network.slices],
+    }  # fmt: skip
+    data = xr.Dataset({name: ("slice", values) for name, values in columns.items()}, _names(network))
+    quantiles = [[t.quantile(q) if t.count else np.nan for q in QUANTILES] for t in book.delays]
+    data["delay_s"] = (("slice", "quantile"), np.array(quantiles))
+    data = data.assign_coords(quantile=list(QUANTILES), snssai=("slice", [str(s.snssai) for s in network.slices]))
+    for name, (units, kpi) in KPI.items():
+        if name in data:
+            data[name].attrs.update({"units": units} | ({"kpi": kpi} if kpi else {}))
+    return data
+
+
+def _names(network: "Network") -> dict[str, Any]:
+    return {"slice": [s.name for s in network.slices]}
+
+
+def _stations(network: "Network") -> xr.Dataset:
+    stations = [*network.links.values(), *network.servers.values()]
+    accounts = [station.account() for station in stations]
+    names = (
+        "offered_packets", "served_packets", "inside_packets", "dropped_packets", "offered_bytes", "served_bytes",
+        "inside_bytes", "dropped_bytes", "delayed_packets", "wait_seconds", "sojourn_seconds", "work_done",
+    )  # fmt: skip
+    dims = ("station", "slice")
+    coords = {"station": [s.name for s in stations], **_names(network)}
+    shape = (len(stations), len(network.slices))
+    data = xr.Dataset(
+        {n: (dims, np.array([getattr(a, n) for a in accounts]).reshape(shape)) for n in names}, coords
+    )
+    begun = (data["offered_packets"] - data["dropped_packets"]).where(lambda count: count > 0)
+    data["mean_wait_s"] = data["wait_seconds"] / begun
+    data["share_delayed"] = data["delayed_packets"] / begun
+    work_possible = xr.DataArray([s.rate for s in stations], dims="station") * (network.now_s or np.nan)
+    data["utilisation"] = data["work_done"] / work_possible
+    data["kind"] = ("station", ["link"] * len(network.links) + ["server"] * len(network.servers))
+    return data
+
+
+def _series(network: "Network") -> xr.Dataset:
+    book = network.book
+    points = np.array(book.points).reshape(len(book.points), len(SERIES), len(network.slices))
+    return xr.Dataset(
+        {name: (("time_s", "slice"), points[:, i]) for i, name in enumerate(SERIES)},
+        {"time_s": np.array(book.times_s, float), **_names(network)},
+    )

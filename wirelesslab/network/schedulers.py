@@ -1,0 +1,141 @@
+"""Who is next: the order in which a link or a server serves the slices that wait for it.
+
+To add a rule, write a frozen config with `begin`, `arrived` and `pick` and name it in `SCHEDULERS`; its
+specs (conservation, work conservation, isolation) run by themselves. How a divisible resource is shared,
+instead of taken in turns, is `shares`; how users of a cell take turns, `slots`.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from wirelesslab.network.flows import Packet
+from wirelesslab.network.slices import Slice
+
+Memory = dict[str, Any]
+Queues = Sequence[deque[Packet]]
+
+
+class Scheduler(Protocol):
+    """Chooses which slice's oldest packet is served next; FIFO inside a slice."""
+
+    def begin(self, slices: tuple[Slice, ...]) -> Memory:
+        """Return what the rule remembers, as data."""
+        ...
+
+    def arrived(self, memory: Memory, index: int, packet: Packet) -> None:
+        """Take note of a packet of slice `index`, before it is queued."""
+        ...
+
+    def pick(self, memory: Memory, waiting: Sequence[int], queues: Queues) -> int:
+        """Return which of the slices `waiting` (never empty, ascending) is served next."""
+        ...
+
+
+@dataclass(frozen=True)
+class FirstComeFirstServed:
+    """One queue for all: the oldest packet of all slices."""
+
+    def begin(self, slices: tuple[Slice, ...]) -> Memory:
+        """Remember nothing."""
+        del slices
+        return {}
+
+    def arrived(self, memory: Memory, index: int, packet: Packet) -> None:
+        """Do nothing: packets carry the time they came."""
+
+    def pick(self, memory: Memory, waiting: Sequence[int], queues: Queues) -> int:
+        """Return the slice whose first packet came first."""
+        del memory
+        return min(waiting, key=lambda index: queues[index][0].came_s)
+
+
+@dataclass(frozen=True)
+class RoundRobin:
+    """One packet of each slice in turn."""
+
+    def begin(self, slices: tuple[Slice, ...]) -> Memory:
+        """Remember whose turn it was."""
+        return {"last": len(slices) - 1}
+
+    def arrived(self, memory: Memory, index: int, packet: Packet) -> None:
+        """Do nothing."""
+
+    def pick(self, memory: Memory, waiting: Sequence[int], queues: Queues) -> int:
+        """Return the next slice after the last one served."""
+        del queues
+        last = memory["last"]
+        memory["last"] = chosen = next((index for index in waiting if index > last), waiting[0])
+        return chosen
+
+
+@dataclass(frozen=True)
+class WeightedFair:
+    """Shares in proportion to the slices' weights, packet by packet.
+
+    Each packet gets a finish tag when it comes, $F = max(F_{prev}, v) + bits / w$, with v the tag of the
+    packet in service; the smallest tag is next.
+
+    References:
+        Golestani, "A self-clocked fair queueing scheme for broadband applications", INFOCOM 1994.
+    """
+
+    def begin(self, slices: tuple[Slice, ...]) -> Memory:
+        """Remember the virtual time and each slice's last tag."""
+        return {"virtual": 0.0, "last": [0.0] * len(slices), "weights": [s.weight for s in slices]}
+
+    def arrived(self, memory: Memory, index: int, packet: Packet) -> None:
+        """Give the packet its tag."""
+        last = memory["last"]
+        packet.tag = last[index] = max(last[index], memory["virtual"]) + packet.work / memory["weights"][index]
+
+    def pick(self, memory: Memory, waiting: Sequence[int], queues: Queues) -> int:
+        """Return the slice whose first packet has the smallest tag."""
+        chosen = min(waiting, key=lambda index: queues[index][0].tag)
+        memory["virtual"] = queues[chosen][0].tag
+        return chosen
+
+
+@dataclass(frozen=True)
+class StrictPriority:
+    """Always the slice with the smallest `priority`; a packet in service is not interrupted."""
+
+    def begin(self, slices: tuple[Slice, ...]) -> Memory:
+        """Remember the priorities."""
+        return {"rank": [s.priority for s in slices]}
+
+    def arrived(self, memory: Memory, index: int, packet: Packet) -> None:
+        """Do nothing."""
+
+    def pick(self, memory: Memory, waiting: Sequence[int], queues: Queues) -> int:
+        """Return the most urgent slice; among equals, whoever came first."""
+        rank = memory["rank"]
+        return min(waiting, key=lambda index: (rank[index], queues[index][0].came_s))
+
+
+@dataclass(frozen=True)
+class EarliestDeadline:
+    """The packet whose deadline comes first; without deadlines, first come, first served."""
+
+    def begin(self, slices: tuple[Slice, ...]) -> Memory:
+        """Remember nothing."""
+        del slices
+        return {}
+
+    def arrived(self, memory: Memory, index: int, packet: Packet) -> None:
+        """Do nothing: flows carry their deadlines."""
+
+    def pick(self, memory: Memory, waiting: Sequence[int], queues: Queues) -> int:
+        """Return the slice whose first packet is due first."""
+        del memory
+        return min(waiting, key=lambda index: (queues[index][0].way.deadline_s, queues[index][0].came_s))
+
+
+SCHEDULERS: tuple[type[Scheduler], ...] = (
+    FirstComeFirstServed,
+    RoundRobin,
+    WeightedFair,
+    StrictPriority,
+    EarliestDeadline,
+)

@@ -1,0 +1,533 @@
+"""The network: a graph of queues and computers, the slices that share them, and everything that lives on it."""
+
+from collections import deque
+from collections.abc import Callable, Generator, Mapping
+from copy import deepcopy
+from dataclasses import replace
+from math import inf
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+
+import networkx as nx
+import numpy as np
+import simpy
+
+from wirelesslab import check
+from wirelesslab.network.agenda import Agenda, Due
+from wirelesslab.network.books import FlowBook
+from wirelesslab.network.flows import Flow, FlowRecord, OnTheWay, Outcome, Packet, check_flow
+from wirelesslab.network.queues import Station, check_ratios
+from wirelesslab.network.routing import Routes
+from wirelesslab.network.run import Run, run_of
+from wirelesslab.network.schedulers import Scheduler, WeightedFair
+from wirelesslab.network.slices import DOMAINS, Domain, ResourceRatio, Slice, check_slices
+from wirelesslab.network.snapshots import Snapshot
+from wirelesslab.network.topology import check_graph
+from wirelesslab.network.view import Action, ActionRecord, SetActive, SetRatios, SetUp, View
+from wirelesslab.rng import stream
+
+if TYPE_CHECKING:
+    from wirelesslab.network.trace import Trace
+
+T = TypeVar("T")
+Story = Generator[simpy.Event, Any, Any]
+
+
+class Actor(Protocol):
+    """Whatever lives on a network: a source, a service, a twin, an agent, a plan of failures.
+
+    It may have a `name`; otherwise the network gives it one.
+    `run` sleeps by ``yield network.until(time_s)`` and keeps what it knows in ``network.record(...)``: begun
+    anew from that record it must go on where it was, for that is how a network is copied.
+    """
+
+    def run(self, network: "Network", /) -> Story:
+        """Live."""
+        ...
+
+
+class Network:
+    """A 6G network.
+
+    Args:
+        graph: Nodes and directed links, as `topology` builds them.
+        slices: The slices that share it.
+        scheduler: The order in which links and servers take the slices that share them.
+        seed: Of every stream of randomness in it.
+        segment_bytes: Flows travel in segments of at most so many bytes, one behind the other.
+        report_s: Spacing of the time series; it doubles when there are more than 4096 points.
+        keep_records: How many of the latest flows' records are kept; None keeps all, and memory grows.
+        spans: Whether records say where each flow's time went.
+        trace: Where spans, actions and failures are written for Perfetto; None writes nothing.
+
+    Raises:
+        ValueError: Graph or slices do not make a network.
+
+    Examples:
+        >>> from wirelesslab.network import EMBB, Flow, line
+        >>> network = Network(line(num_links=2, rate_bps=8e6), (EMBB,), keep_records=1)
+        >>> _ = network.send(Flow(slice="embb", num_bytes=1000, source="edge-1", sink="edge-3"))
+        >>> run = network.run(until_s=1.0)
+        >>> round(run.records[0].delay_s, 6)
+        0.002
+    """
+
+    name = "network"
+
+    def __init__(
+        self,
+        graph: "nx.DiGraph[str]",
+        slices: tuple[Slice, ...],
+        *,
+        scheduler: Scheduler | None = None,
+        seed: int = 0,
+        segment_bytes: int = 65_536,
+        report_s: float = 1.0,
+        keep_records: int | None = 0,
+        spans: bool = False,
+        trace: "Trace | None" = None,
+    ) -> None:
+        check_graph(graph)
+        slices = tuple(slices)
+        check_slices(slices)
+        if not slices:
+            msg = "slices: got none, expected at least one; EMBB, URLLC and MIOT are ready-made"
+            raise ValueError(msg)
+        check.non_negative_integer(seed=seed)
+        check.positive_integer(segment_bytes=segment_bytes)
+        check.positive(report_s=report_s)
+        scheduler = scheduler or WeightedFair()
+        self.settings = {
+            "graph": graph, "slices": slices, "scheduler": scheduler, "seed": seed, "segment_bytes": segment_bytes,
+            "report_s": report_s, "keep_records": keep_records, "spans": spans,
+        }  # fmt: skip
+        self.graph, self.slices, self.seed, self.trace = graph, slices, seed, trace
+        self.agenda = Agenda()
+        self.actors: dict[str, Any] = {}
+        self._index = {s.name: index for index, s in enumerate(slices)}
+        self._promise = [inf if s.level.delay_s is None else s.level.delay_s for s in slices]
+        self._segment_bytes, self._spans = segment_bytes, spans
+        self._records: dict[str, Any] = {}
+        self._ratios: dict[Domain, dict[str, ResourceRatio]] = {
+            domain: {s.name: s.ratio(domain) for s in slices} for domain in DOMAINS
+        }
+        self._active = [True] * len(slices)
+        self._down: set[str] = set()
+        self._number = 0
+        self._ways: dict[int, OnTheWay] = {}
+        self.book = FlowBook.empty(slices, report_s)
+        self.actions: list[ActionRecord] = []
+        self.flow_records: deque[FlowRecord] = deque(maxlen=keep_records)
+        self.links = {(a, b): self._link(a, b) for a, b in graph.edges}
+        self.servers = {node: self._server(node) for node, kind in graph.nodes.items() if kind.get("operations_per_s")}
+        self._stations = {s.name: s for s in (*self.links.values(), *self.servers.values())}
+        self._delay_s = {(a, b): float(link["delay_s"]) for a, b, link in graph.edges(data=True)}
+        self.routes = Routes(graph)
+        self.agenda.after(report_s, self.report)
+
+    def _link(self, a: str, b: str) -> Station:
+        link = self.graph.edges[a, b]
+        buffer = link.get("buffer_bytes")
+        return Station(
+            f"{a}->{b}", self.agenda, self.slices, self.settings["scheduler"], float(link["rate_bps"]),  # type: ignore[arg-type]
+            self._sent, self._lost, ratios=tuple(self._ratios["transport"].values()), spans=self._spans,
+            buffer_bytes=inf if buffer is None else float(buffer),
+        )  # fmt: skip
+
+    def _server(self, node: str) -> Station:
+        kind = self.graph.nodes[node]
+        return Station(
+            node, self.agenda, self.slices, self.settings["scheduler"], float(kind["operations_per_s"]),  # type: ignore[arg-type]
+            self._computed, self._lost, servers=int(kind.get("num_servers", 1)), spans=self._spans,
+            ratios=tuple(self._ratios["compute"].values()), waiting_span="wait for server", service_span="compute",
+        )  # fmt: skip
+
+    # --- living on it ------------------------------------------------------------------------------------
+
+    @property
+    def now_s(self) -> float:
+        """The time, in seconds."""
+        return self.agenda.now
+
+    def add(self, actor: T) -> T:
+        """Let an actor live here from now on; returns it.
+
+        An actor without a name gets one from its class: "poisson-1", "planner-1".
+
+        Raises:
+            ValueError: It is here already, or its name is taken.
+            TypeError: It has neither `run` nor `join`.
+        """
+        if not hasattr(actor, "run") and not hasattr(actor, "join"):
+            msg = f"add: got {type(actor).__name__}, expected an actor with a method run(network)"
+            raise TypeError(msg)
+        if any(actor is other for other in self.actors.values()):
+            msg = f"add: {self.name_of(actor)} lives here already; build another one, with a name of its own"
+            raise ValueError(msg)
+        name = getattr(actor, "name", "") or self._fresh_name(type(actor).__name__.lower())
+        if name in self.actors or name == self.name or name in self._stations:
+            msg = f"name: got {name!r}, which is taken; taken are {sorted([self.name, *self.actors])}"
+            raise ValueError(msg)
+        self.actors[name] = actor
+        if hasattr(actor, "join"):
+            actor.join(self)
+        else:
+            self.agenda.start(name, cast(Actor, actor).run(self))
+        return actor
+
+    def _fresh_name(self, kind: str) -> str:
+        number = 1
+        while f"{kind}-{number}" in self.actors:
+            number += 1
+        return f"{kind}-{number}"
+
+    def name_of(self, actor: object) -> str:
+        """Return the name under which an actor lives here.
+
+        Raises:
+            ValueError: It does not.
+        """
+        for name, other in self.actors.items():
+            if other is actor:
+                return name
+        msg = f"name_of: {actor!r} does not live here; add it first"
+        raise ValueError(msg)
+
+    def until(self, time_s: float) -> simpy.Event:
+        """Return what an actor's `run` yields to sleep until `time_s`."""
+        return self.agenda.until(time_s)
+
+    def record(self, name: str, make: Callable[[], T]) -> T:
+        """Return the record kept under `name`, made by `make` the first time: where actors keep their state."""
+        if name not in self._records:
+            self._records[name] = make()
+        return cast(T, self._records[name])
+
+    def rng(self, *name: str | int) -> np.random.Generator:
+        """Return the stream of randomness of that name; nobody else's draws disturb it."""
+        return stream(self.seed, *name)
+
+    def slice_index(self, name: str) -> int:
+        """Return a slice's place in `slices`.
+
+        Raises:
+            ValueError: There is no slice of that name.
+        """
+        try:
+            return self._index[name]
+        except KeyError:
+            msg = f"slice: got {name!r}, expected one of {sorted(self._index)}{check.nearest(name, self._index)}"
+            raise ValueError(msg) from None
+
+    def promise_s(self, index: int) -> float:
+        """Return the delay that a slice promises, by its place; inf if none."""
+        return self._promise[index]
+
+    def send(self, flow: Flow) -> int:
+        """Send a flow on its way; returns its number.
+
+        Raises:
+            ValueError: Its slice, source or sink does not exist, or its size is not positive.
+        """
+        check_flow(flow)
+        index = self.slice_index(flow.slice)
+        route = self.routes.path(flow.source, flow.sink)
+        now = self.agenda.env._now
+        number = self._number
+        self._number = number + 1
+        sent_s = now if flow.sent_s is None else flow.sent_s
+        deadline_s = flow.deadline_s if flow.deadline_s is not None else sent_s + self._promise[index]
+        way = OnTheWay(flow, number, index, sent_s, deadline_s, now)
+        self._ways[number] = way
+        self.book.begin(index, flow.num_bytes, now)
+        if not self._active[index]:
+            self._end(way, "slice not active")
+            return number
+        if route is None:
+            self._end(way, "no route")
+            return number
+        size, left = self._segment_bytes, flow.num_bytes
+        way.segments_left = -(-left // size)
+        while left > 0:
+            part = min(size, left)
+            left -= part
+            self._forward(Packet(way, 0.0, part, route, spans=[] if self._spans else None))
+        return number
+
+    # --- a packet's journey ------------------------------------------------------------------------------
+
+    def _forward(self, packet: Packet) -> None:
+        """Take a packet on from the node where it is."""
+        route, hop = packet.route, packet.hop
+        if hop + 1 < len(route):
+            packet.work = 8.0 * packet.num_bytes
+            self.links[route[hop], route[hop + 1]].take(packet)
+            return
+        way = packet.way
+        way.segments_left -= 1
+        if way.segments_left or way.number not in self._ways:
+            return
+        flow = way.flow
+        if flow.operations:
+            if flow.sink not in self.servers:
+                msg = f"operations: {flow.sink!r} computes nothing; give the node operations_per_s"
+                raise ValueError(msg)
+            packet.work = flow.operations
+            self.servers[flow.sink].take(packet)
+        else:
+            self._arrived(packet)
+
+    def _sent(self, packet: Packet) -> None:
+        route, hop = packet.route, packet.hop
+        packet.hop = hop + 1
+        delay_s = self._delay_s[route[hop], route[hop + 1]]
+        if packet.spans is not None:
+            now = self.agenda.now
+            packet.spans.append(("propagate", f"{route[hop]}->{route[hop + 1]}", now, now + delay_s))
+        if delay_s:
+            self.agenda.after(delay_s, self.arrive, packet)
+        else:
+            self._forward(packet)
+
+    def arrive(self, packet: Packet) -> None:
+        """Receive a packet at the next node of its route; called by the agenda."""
+        if self._down and packet.route[packet.hop] in self._down:
+            self._lost(packet, "failed")
+        else:
+            self._forward(packet)
+
+    def _computed(self, packet: Packet) -> None:
+        self._arrived(packet)
+
+    def _arrived(self, packet: Packet) -> None:
+        """All of the flow is at its sink, and computed."""
+        way = packet.way
+        if way.flow.user is None:
+            self._end(way, "delivered", packet)
+            return
+        self._radio(way.flow.sink).deliver_to_user(way.number, way.flow, self.agenda.now)
+
+    def _radio(self, node: str) -> Any:
+        for actor in self.actors.values():
+            if node in getattr(actor, "cell_nodes", ()):
+                return actor
+        msg = f"user: no radio serves {node!r}; add a Cells actor with a cell there"
+        raise ValueError(msg)
+
+    def radio_delivered(self, number: int, time_s: float) -> None:
+        """End a flow whose last bytes reached their user at `time_s`; called by the radio."""
+        way = self._ways.get(number)
+        if way is not None:
+            self._end(way, "delivered", ended_s=time_s)
+
+    def radio_lost(self, number: int) -> None:
+        """End a flow that the radio gave up."""
+        way = self._ways.get(number)
+        if way is not None:
+            self._end(way, "cell full")
+
+    def _lost(self, packet: Packet, reason: str) -> None:
+        way = packet.way
+        if way.number in self._ways:
+            self._end(way, cast(Outcome, reason), packet)
+
+    def _end(
+        self, way: OnTheWay, outcome: Outcome, packet: Packet | None = None, ended_s: float | None = None
+    ) -> None:
+        now = self.agenda.env._now
+        ended_s = now if ended_s is None else ended_s
+        flow = way.flow
+        del self._ways[way.number]
+        self.book.end(way, outcome, ended_s, now)
+        if self.flow_records.maxlen != 0 or flow.receiver or self.trace is not None:
+            spans = () if packet is None or packet.spans is None else tuple(packet.spans)
+            record = FlowRecord(
+                flow=flow, number=way.number, sent_s=way.sent_s, ended_s=ended_s, outcome=outcome, spans=spans
+            )
+            self.flow_records.append(record)
+            if self.trace is not None:
+                self._write_spans(record)
+            if flow.receiver:
+                self.actors[flow.receiver].receive(self, record)
+
+    def _write_spans(self, record: FlowRecord) -> None:
+        assert self.trace is not None
+        name = record.flow.label or f"flow {record.number}"
+        self.trace.span(record.flow.slice, name, record.sent_s, record.ended_s, outcome=record.outcome)
+        for what, where, start_s, end_s in record.spans:
+            self.trace.span(record.flow.slice, f"{what} {where}", start_s, end_s)
+
+    # --- looking and changing ------------------------------------------------------------------------------
+
+    def view(self, before: View | None = None) -> View:
+        """Return what the network looks like now; windows are reckoned from `before`."""
+        return View(
+            time_s=self.now_s,
+            slices={s.name: self.book.view(i, self._active[i]) for i, s in enumerate(self.slices)},
+            ratios={domain: dict(shares) for domain, shares in self._ratios.items()},
+            down=tuple(sorted(self._down)),
+            before=None if before is None else replace(before, before=None),
+        )
+
+    def apply(self, action: Action, by: str = "operator") -> ActionRecord:
+        """Do what is wished or refuse it; the record says which, and the run goes on."""
+        refused = ""
+        try:
+            self._do(action)
+        except (ValueError, TypeError) as error:
+            refused = str(error)
+        record = ActionRecord(time_s=self.now_s, by=by, action=action, refused=refused)
+        self.actions.append(record)
+        if self.trace is not None:
+            self.trace.instant(by, f"{action}{' REFUSED: ' + refused if refused else ''}", self.now_s)
+        return record
+
+    def _do(self, action: Action) -> None:
+        if isinstance(action, SetRatios):
+            self._set_ratios(action)
+        elif isinstance(action, SetUp):
+            self._set_up(action.element, action.up)
+        elif isinstance(action, SetActive):
+            self._active[self.slice_index(action.slice)] = action.active
+        else:
+            msg = f"apply: got {type(action).__name__}, expected SetRatios, SetUp or SetActive"
+            raise TypeError(msg)
+
+    def _set_ratios(self, action: SetRatios) -> None:
+        for name in action.ratios:
+            self.slice_index(name)
+        wished = {**self._ratios[action.domain], **action.ratios}
+        ratios = tuple(wished[s.name] for s in self.slices)
+        check_ratios(ratios, self.slices, 1, action.domain)
+        if action.domain == "radio":
+            for actor in self.actors.values():
+                if hasattr(actor, "set_ratios"):
+                    actor.set_ratios(wished)
+        else:
+            stations = self.links.values() if action.domain == "transport" else self.servers.values()
+            chosen = [s for s in stations if action.element in {"", s.name}]
+            if not chosen:
+                msg = f"element: got {action.element!r}, expected one of {sorted(s.name for s in stations)}"
+                raise ValueError(msg)
+            for station in chosen:  # all are asked before one is changed
+                check_ratios(ratios, self.slices, station.servers, station.name)
+            for station in chosen:
+                station.set_ratios(ratios)
+        if not action.element:
+            self._ratios[action.domain] = wished
+
+    def _set_up(self, element: str, up: bool) -> None:
+        if element not in self.graph and element not in {s.name for s in self.links.values()}:
+            known = [*self.graph, *(s.name for s in self.links.values())]
+            msg = f"element: got {element!r}, expected a node or a link such as {known[-1]!r}"
+            raise ValueError(msg + check.nearest(element, known))
+        (self._down.discard if up else self._down.add)(element)
+        down_links = {(a, b) for (a, b), s in self.links.items() if s.name in self._down}
+        down_nodes = {node for node in self.graph if node in self._down}
+        self.routes = Routes(self.graph, down_nodes=frozenset(down_nodes), down_links=frozenset(down_links))
+        for (a, b), station in self.links.items():
+            serves = station.name not in self._down and a not in down_nodes and b not in down_nodes
+            if serves != station.up:
+                for packet in station.set_up(serves):
+                    self._send_another_way(packet, a)
+        for node, server in self.servers.items():
+            if (node not in down_nodes) != server.up:
+                for packet in server.set_up(node not in down_nodes):
+                    self._lost(packet, "failed")
+        for actor in self.actors.values():
+            if element in getattr(actor, "cell_nodes", ()):
+                actor.set_cell_up(element, up)
+
+    def _send_another_way(self, packet: Packet, node: str) -> None:
+        if packet.way.number not in self._ways:
+            return
+        route = None if node in self._down else self.routes.path(node, packet.way.flow.sink)
+        if route is None:
+            self._lost(packet, "no route")
+        else:
+            packet.route, packet.hop = route, 0
+            self._forward(packet)
+
+    # --- time ----------------------------------------------------------------------------------------------
+
+    def report(self) -> None:
+        """Add a point to the time series; called by the agenda."""
+        self.book.report(self.now_s)
+        self.agenda.after(self.book.report_s, self.report)
+
+    def run(self, until_s: float) -> Run:
+        """Let the network live until `until_s` and return what has happened so far.
+
+        Raises:
+            ValueError: That time has passed.
+        """
+        if not until_s > self.now_s:
+            msg = f"until_s: got {until_s}, expected a time after now, {self.now_s} s"
+            raise ValueError(msg)
+        self.agenda.run(until_s)
+        return run_of(self)
+
+    def check(self) -> None:
+        """Assert conservation of bytes and Little's law on every queue, in the air and for all flows.
+
+        Raises:
+            AssertionError: Something was lost or invented: a bug, never bad input.
+        """
+        for station in self._stations.values():
+            station.account().check()
+        for actor in self.actors.values():
+            if hasattr(actor, "check"):
+                actor.check()
+        self.book.check(self.now_s, list(self._ways.values()))
+
+    # --- written down and built again -----------------------------------------------------------------------
+
+    def snapshot(self) -> Snapshot:
+        """Write the network down; nothing in it is disturbed.
+
+        Raises:
+            RuntimeError: An actor waits for something that cannot be written down.
+        """
+        state: dict[str, Any] = {
+            "dues": [tuple(due) for due in self.agenda.written()],
+            "stations": {name: station.state() for name, station in self._stations.items()},
+            "records": self._records,
+            "ratios": self._ratios,
+            "active": self._active,
+            "down": sorted(self._down),
+            "number": self._number,
+            "ways": self._ways,
+            "book": self.book,
+            "actions": self.actions,
+            "flow_records": self.flow_records,
+            "actors": {name: actor.state() for name, actor in self.actors.items() if hasattr(actor, "state")},
+        }
+        return Snapshot(self.now_s, dict(self.settings), dict(self.actors), deepcopy(state))
+
+    @classmethod
+    def restored(cls, snapshot: Snapshot) -> "Network":
+        """Build the network that was written down: it goes on as that one did, to the last bit."""
+        network = cls(**snapshot.settings)
+        state = deepcopy(dict(snapshot.state))
+        agenda = Agenda(snapshot.time_s)
+        network.agenda = agenda
+        for name, station in network._stations.items():
+            station.agenda = agenda
+            station.set_state(state["stations"][name])
+        network._records, network._ratios, network._active = state["records"], state["ratios"], state["active"]
+        network._number, network._ways, network.book = state["number"], state["ways"], state["book"]
+        network.actions, network.flow_records = state["actions"], state["flow_records"]
+        network._down = set(state["down"])
+        down_links = {(a, b) for (a, b), s in network.links.items() if s.name in network._down}
+        down_nodes = frozenset(node for node in network.graph if node in network._down)
+        network.routes = Routes(network.graph, down_nodes=down_nodes, down_links=frozenset(down_links))
+        for name, actor in snapshot.actors.items():
+            fresh = actor.restored(network, state["actors"][name]) if name in state["actors"] else actor
+            network.actors[name] = fresh
+
+        def part(name: str) -> Any:
+            if name == network.name:
+                return network
+            return network._stations.get(name) or network.actors[name]
+
+        agenda.rebuild([Due(*due) for due in state["dues"]], part, lambda name: network.actors[name].run(network))
+        return network

@@ -1,0 +1,55 @@
+"""A network written down, and the hash by which two states are known to be equal."""
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pickle import dumps
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A network written down: from it, `Network.restored` builds one that goes on alike, to the last bit.
+
+    Attributes:
+        time_s: When it was written.
+        settings: What the network was built with.
+        actors: Its actors, by name.
+        state: Everything that changes.
+    """
+
+    time_s: float
+    settings: Mapping[str, Any] = field(repr=False)
+    actors: Mapping[str, Any] = field(repr=False)
+    state: Mapping[str, Any] = field(repr=False)
+
+    def digest(self) -> str:
+        """Return a hash of the whole state: equal states have equal digests."""
+        return sha256(dumps(_canonical(self.state))).hexdigest()
+
+
+def _canonical(value: Any) -> Any:
+    """Return plain data that pickles alike whenever it is equal: no shared references, no hash order."""
+    if isinstance(value, np.ndarray):
+        return ("array", str(value.dtype), value.shape, value.tobytes())
+    if isinstance(value, np.random.Generator):
+        return _canonical(value.bit_generator.state)
+    if isinstance(value, Mapping):
+        return ("mapping", [(repr(key), _canonical(item)) for key, item in value.items()])
+    if isinstance(value, set | frozenset):
+        return ("set", sorted(map(repr, value)))
+    if isinstance(value, list | tuple | deque):
+        return ("sequence", [_canonical(item) for item in value])
+    names = getattr(type(value), "__dataclass_fields__", None)
+    if names is not None:
+        return (type(value).__name__, [(name, _canonical(getattr(value, name))) for name in names])
+    if isinstance(value, bool | int | float | str | bytes) or value is None:
+        return (type(value).__name__, repr(value))
+    if isinstance(value, np.generic):
+        return ("number", repr(value.item()))
+    if hasattr(value, "__dict__"):
+        return (type(value).__name__, _canonical(vars(value)))
+    return ("other", repr(value))

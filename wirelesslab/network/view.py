@@ -1,0 +1,164 @@
+"""What a policy sees of a network, what it may change, and what became of its wishes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from wirelesslab import check
+from wirelesslab.network.slices import DOMAINS, Domain, ResourceRatio
+
+
+@dataclass(frozen=True, kw_only=True)
+class SliceView:
+    """A slice as it stands; counts are totals since the start, so that two views give any window's.
+
+    Attributes:
+        offered_flows: That began.
+        offered_bytes: That began.
+        delivered_flows: That arrived whole.
+        delivered_bytes: That arrived.
+        lost_flows: That did not.
+        lost_bytes: That did not.
+        late_flows: Delivered later than the slice promises.
+        delay_seconds: Delays of all that were delivered, added up.
+        inside_bytes: On the way.
+        active: Whether the slice takes flows.
+    """
+
+    offered_flows: int = 0
+    offered_bytes: int = 0
+    delivered_flows: int = 0
+    delivered_bytes: int = 0
+    lost_flows: int = 0
+    lost_bytes: int = 0
+    late_flows: int = 0
+    delay_seconds: float = 0.0
+    inside_bytes: int = 0
+    active: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """A network at a moment.
+
+    Attributes:
+        time_s: The moment.
+        slices: By name.
+        ratios: The shares in force, by domain and slice.
+        down: Names of links, nodes and cells that are out of service.
+        before: The view that windows are reckoned from; None reckons from the start.
+    """
+
+    time_s: float
+    slices: Mapping[str, SliceView]
+    ratios: Mapping[Domain, Mapping[str, ResourceRatio]]
+    down: tuple[str, ...] = ()
+    before: "View | None" = field(default=None, repr=False)
+
+    def _window(self, name: str, what: str) -> float:
+        first = 0 if self.before is None else getattr(self.before.slices[name], what)
+        return float(getattr(self.slices[name], what) - first)
+
+    @property
+    def window_s(self) -> float:
+        """Length of the window."""
+        return self.time_s - (0.0 if self.before is None else self.before.time_s)
+
+    def offered_bps(self, name: str) -> float:
+        """Rate at which a slice's bytes came in the window, bits per second."""
+        return 8 * self._window(name, "offered_bytes") / self.window_s if self.window_s else 0.0
+
+    def delivered_bps(self, name: str) -> float:
+        """Rate at which they arrived."""
+        return 8 * self._window(name, "delivered_bytes") / self.window_s if self.window_s else 0.0
+
+    def mean_delay_s(self, name: str) -> float:
+        """Mean delay of what arrived in the window; nan if nothing did."""
+        flows = self._window(name, "delivered_flows")
+        return self._window(name, "delay_seconds") / flows if flows else float("nan")
+
+    def late_share(self, name: str) -> float:
+        """Share of what ended in the window that was late or lost; nan if nothing ended."""
+        ended = self._window(name, "delivered_flows") + self._window(name, "lost_flows")
+        bad = self._window(name, "late_flows") + self._window(name, "lost_flows")
+        return bad / ended if ended else float("nan")
+
+
+class Action(Protocol):
+    """A change that somebody wishes; the network checks it, does it or refuses it, and records both."""
+
+    def __str__(self) -> str:
+        """Return the wish in words."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetRatios:
+    """Hold slices to these shares of a domain from now on.
+
+    Attributes:
+        domain: "radio", "transport" or "compute".
+        ratios: By slice; slices that are not named keep theirs.
+        element: One link ("a->b") or node; "" means all of the domain.
+    """
+
+    domain: Domain
+    ratios: Mapping[str, ResourceRatio]
+    element: str = ""
+
+    def __post_init__(self) -> None:
+        check.one_of(DOMAINS, domain=self.domain)
+        object.__setattr__(self, "ratios", dict(self.ratios))
+
+    def __str__(self) -> str:
+        shares = ", ".join(f"{k} {r.dedicated:g}/{r.min:g}/{r.max:g}" for k, r in self.ratios.items())
+        return f"{self.domain}{' of ' + self.element if self.element else ''}: {shares}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetUp:
+    """Take a link ("a->b") or a node out of service, or back.
+
+    Attributes:
+        element: Its name.
+        up: Whether it serves from now on.
+    """
+
+    element: str
+    up: bool
+
+    def __str__(self) -> str:
+        return f"{self.element} {'up' if self.up else 'down'}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetActive:
+    """Let a slice take flows, or not.
+
+    Attributes:
+        slice: Its name.
+        active: Whether it takes flows from now on.
+    """
+
+    slice: str
+    active: bool
+
+    def __str__(self) -> str:
+        return f"{self.slice} {'active' if self.active else 'not active'}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActionRecord:
+    """What became of a wish.
+
+    Attributes:
+        time_s: When it was made.
+        by: Who made it.
+        action: The wish.
+        refused: Why it was refused; "" if it was done.
+    """
+
+    time_s: float
+    by: str
+    action: Action
+    refused: str = ""
