@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-_MODULES = ("check", "mmtc", "plot", "results", "rng", "stats", "study", "threads", "units")
+_MODULES = ("check", "mmtc", "plot", "results", "replicas", "rng", "stats", "study", "threads", "units")
 _NAMES = {"Count": "stats", "Stop": "study", "Study": "study"}
 __all__ = [
     "Count",

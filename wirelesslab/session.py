@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.figure import Figure
 
+    from wirelesslab.replicas import Experiment
+
 
 @dataclass(frozen=True)
 class Table:
@@ -129,6 +131,26 @@ class Session:
             return study.run(journal, **options)
         with progress() as watch:
             return study.run(journal, watch=watch, **options)
+
+    def replicate(
+        self, experiment: "Experiment", configs: Mapping[str, Any], replicas: int, name: str = ""
+    ) -> "xr.Dataset":
+        """Run experiments under many seeds with this session's seed, workers, journal and progress.
+
+        Args:
+            experiment: See `replicas.replicate`.
+            configs: See `replicas.replicate`.
+            replicas: Seeds for each experiment.
+            name: Tells the journals of a sim with several of these apart.
+        """
+        from wirelesslab.replicas import replicate
+
+        if self.scheduler is not None and self._executor is None:
+            self._executor = dask_executor(self.scheduler)
+        return replicate(
+            experiment, configs, replicas, seed=self.seed, journal=None if self.out is None else self.out / name,
+            executor=self._executor, workers=self.workers, quiet=self.quiet,
+        )  # fmt: skip
 
     def close(self) -> None:
         """Let go of the cluster."""

@@ -129,7 +129,7 @@ class Count:
         if binomial > 0:
             for level in (self.frames, self.draws):
                 if level.num >= 2:
-                    student = _student_quantile((1 + confidence) / 2, level.num - 1)
+                    student = student_quantile((1 + confidence) / 2, level.num - 1)
                     inflation.append(level.variance(self.errors, self.attempts) / binomial * (student / z) ** 2)
         effective = self.attempts / max(inflation)
         centre = (rate + z**2 / (2 * effective)) / (1 + z**2 / effective)
@@ -185,7 +185,7 @@ def total(counts: Iterable[Count]) -> Count:
     return result
 
 
-def _student_quantile(probability: float, degrees: int) -> float:
+def student_quantile(probability: float, degrees: int) -> float:
     """Student's quantile; from 400 degrees on, the normal one (they differ by less than 0.3 %)."""
     if degrees >= 400:
         return NormalDist().inv_cdf(probability)

@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 from wirelesslab.network.agenda import Agenda
 from wirelesslab.network.flows import Flow, OnTheWay, Packet
 from wirelesslab.network.queues import Station
-from wirelesslab.network.schedulers import SCHEDULERS, EarliestDeadline, FirstComeFirstServed, StrictPriority, WeightedFair
+from wirelesslab.network.schedulers import (
+    SCHEDULERS,
+    EarliestDeadline,
+    FirstComeFirstServed,
+    StrictPriority,
+    WeightedFair,
+)
 from wirelesslab.network.slices import EMBB, MIOT, URLLC, ResourceRatio
 from wirelesslab.network.theory import erlang_b, erlang_c
 from wirelesslab.stats import batch_means
@@ -140,7 +146,9 @@ ratios = st.sampled_from(
 
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS, ids=lambda s: s.__name__)
-@given(period=busy_periods(), ratios=ratios, later=ratios, breaks=st.booleans(), buffer=st.sampled_from([0, 1500, np.inf]))
+@given(
+    period=busy_periods(), ratios=ratios, later=ratios, breaks=st.booleans(), buffer=st.sampled_from([0, 1500, np.inf])
+)
 @settings(max_examples=40, deadline=None)
 def test_every_packet_and_byte_is_somewhere_whatever_happens(scheduler, period, ratios, later, breaks, buffer):
     times, index, work, size = period
@@ -217,7 +225,9 @@ def test_the_earliest_deadline_goes_first():
 
 def test_a_dedicated_slice_does_not_notice_a_flood_of_the_others():
     def urllc_times(flood):
-        desk = Desk(ratios=(ResourceRatio(), ResourceRatio.isolated(0.3), ResourceRatio()), scheduler=FirstComeFirstServed())
+        desk = Desk(
+            ratios=(ResourceRatio(), ResourceRatio.isolated(0.3), ResourceRatio()), scheduler=FirstComeFirstServed()
+        )
         rng = np.random.default_rng(8)
         times, work = arrivals(rng, 500, 0.2), rng.exponential(1, 500)
         desk.at(times, np.ones(500), work)

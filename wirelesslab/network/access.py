@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from wirelesslab.network.slices import ResourceRatio
+from wirelesslab.network.slices import ResourceRatio, Slice
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +46,10 @@ class Delivered:
         if not parts:
             return cls.none()
         return cls(
-            *(np.concatenate([getattr(p, name) for p in parts]) for name in ("user", "num_bytes", "offered_s", "delivered_s"))
+            *(
+                np.concatenate([getattr(p, name) for p in parts])
+                for name in ("user", "num_bytes", "offered_s", "delivered_s")
+            )
         )
 
 
@@ -111,6 +114,26 @@ class RadioAccess(Protocol):
     """A fidelity of the radio. Its whole state is arrays: `snapshot` and `restore` lose nothing."""
 
     @property
+    def slices(self) -> tuple[Slice, ...]:
+        """All slices."""
+        ...
+
+    @property
+    def num_cells(self) -> int:
+        """Cells."""
+        ...
+
+    @property
+    def cells(self) -> NDArray[np.int64]:
+        """Cell of each user, shape (users,)."""
+        ...
+
+    @property
+    def user_slices(self) -> NDArray[np.int64]:
+        """Place in `slices` of each user's slice, shape (users,)."""
+        ...
+
+    @property
     def now_s(self) -> float:
         """The time up to which everything has been computed."""
         ...
@@ -129,6 +152,10 @@ class RadioAccess(Protocol):
 
     def advance(self, until_s: float) -> Delivered:
         """Compute everything up to `until_s` and return what got through since the last call."""
+        ...
+
+    def given_up(self) -> Delivered:
+        """Return the packets that were dropped since the last call; `delivered_s` says when."""
         ...
 
     def set_ratios(self, ratios: Mapping[str, ResourceRatio]) -> None:

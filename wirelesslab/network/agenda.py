@@ -60,7 +60,7 @@ class Agenda:
         number = self._next
         self._next = number + 1
         event = self.env.timeout(delay_s, number)
-        event.callbacks.append(self._fire)  # type: ignore[union-attr]
+        event.callbacks.append(self._fire)
         self._dues[number] = (self.env._now + delay_s, handler, arguments)
         return number
 
@@ -165,7 +165,7 @@ class Agenda:
         number = self._next
         self._next = number + 1
         event = self.env.timeout(exact_delay(self.env._now, due.time_s), number)
-        event.callbacks.append(self._fire)  # type: ignore[union-attr]
+        event.callbacks.append(self._fire)
         self._dues[number] = (due.time_s, handler, due.arguments)
 
 

@@ -13,7 +13,7 @@ from wirelesslab.network.statistics import Tally
 from wirelesslab.network.view import SliceView
 
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
-MOST_POINTS = 4096  # of the time series, before every second one is given up
+MOST_POINTS = 4096  # of the time series; then every second one is given up
 SERIES = (
     "offered_flows", "offered_bytes", "delivered_flows", "delivered_bytes", "lost_flows", "lost_bytes", "late_flows",
     "delay_seconds", "inside_bytes",
@@ -68,10 +68,18 @@ class FlowBook:
     def empty(cls, slices: Sequence[Slice], report_s: float) -> "FlowBook":
         """Return a book in which nothing is written."""
         count = len(slices)
-        by_outcome = [{outcome: [0] * count for outcome in OUTCOMES} for _ in range(2)]
+
+        def whole() -> list[int]:
+            return [0] * count
+
+        def real() -> list[float]:
+            return [0.0] * count
+
         return cls(
-            count, report_s, [0] * count, [0] * count, *by_outcome, [0] * count, [0.0] * count, [0] * count,
-            [0.0] * count, [0.0] * count, [0.0] * count, [Tally() for _ in range(count)], [0] * count, [0] * count,
+            num_slices=count, report_s=report_s, offered_flows=whole(), offered_bytes=whole(),
+            ended_flows={outcome: whole() for outcome in OUTCOMES},
+            ended_bytes={outcome: whole() for outcome in OUTCOMES}, late_flows=whole(), delay_seconds=real(), inside_flows=whole(), flow_seconds=real(), sojourn_seconds=real(),
+            touched_s=real(), delays=[Tally() for _ in range(count)], air_flows=whole(), air_bytes=whole(),
         )  # fmt: skip
 
     def begin(self, index: int, num_bytes: int, now: float) -> None:
@@ -155,7 +163,7 @@ class FlowBook:
         views = [self.view(index, True) for index in range(self.num_slices)]
         self.times_s.append(now_s)
         self.points.append(np.array([[float(getattr(view, name)) for view in views] for name in SERIES]))
-        if len(self.times_s) > MOST_POINTS:
+        if len(self.times_s) == MOST_POINTS:  # an even number: the latest point stays
             self.times_s, self.points = self.times_s[1::2], self.points[1::2]
             self.report_s *= 2
 
@@ -170,8 +178,12 @@ class FlowBook:
             inside_bytes = sum(way.flow.num_bytes for way in here)
             ended = sum(counts[index] for counts in self.ended_flows.values())
             ended_bytes = sum(counts[index] for counts in self.ended_bytes.values())
-            assert self.offered_flows[index] == ended + len(here) + self.air_flows[index], f"slice {index}: a flow was lost or invented"
-            assert self.offered_bytes[index] == ended_bytes + inside_bytes + self.air_bytes[index], f"slice {index}: bytes lost or invented"
+            flows, num_bytes = (
+                ended + len(here) + self.air_flows[index],
+                ended_bytes + inside_bytes + self.air_bytes[index],
+            )
+            assert self.offered_flows[index] == flows, f"slice {index}: a flow was lost or invented"
+            assert self.offered_bytes[index] == num_bytes, f"slice {index}: bytes lost or invented"
             assert self.inside_flows[index] == len(here), f"slice {index}: miscounted what is inside"
             area = self.flow_seconds[index] + len(here) * (now_s - self.touched_s[index])
             sojourn = self.sojourn_seconds[index] + sum(now_s - way.began_s for way in here)

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,11 +12,10 @@ from wirelesslab import check
 from wirelesslab.network.access import Delivered, RadioAccess
 from wirelesslab.network.arrivals import TrafficModel, due
 from wirelesslab.network.flows import Flow
-
+from wirelesslab.network.movement import Movable, Movement
 from wirelesslab.network.slices import ResourceRatio
 
 if TYPE_CHECKING:
-    from wirelesslab.network.movement import Movement
     from wirelesslab.network.simulation import Network
 
 Tag = tuple[int, int, float]  # user, bytes, offered: what a packet in the air is known by
@@ -65,7 +64,7 @@ class Cells:
         demands: Sequence[Demand] = (),
         *,
         tick_s: float = 1e-3,
-        movement: "Movement | None" = None,
+        movement: Movement | None = None,
         name: str = "cells",
     ) -> None:
         check.positive(tick_s=tick_s)
@@ -113,8 +112,6 @@ class Cells:
                 raise ValueError(msg)
             rng = network.rng("users", self.name, demand.slice)
             self._speakers[demand.slice] = (users, demand.model.begin(rng, users.size), rng)
-        if self.movement is not None:
-            self.movement.begin(network.rng("movement", self.name))
         network.agenda.after(self.tick_s, self.tick)
 
     def tick(self) -> None:
@@ -125,8 +122,9 @@ class Cells:
         self._deliver(self.access.advance(now))
         self._lose(self.access.given_up())
         self._ticks += 1
-        if self.movement is not None and self.movement.advance(now, self.access):
-            network.book.handovers += self.movement.last_handovers
+        if self.movement is not None:
+            record = self.movement.advance(now - self._start_s, cast(Movable, self.access))
+            network.book.handovers += 0 if record is None else record.user.size
         # Ticks are multiples of tick_s, not sums: a day of milliseconds must not drift away from the slots.
         network.agenda.after(max(0.0, self._start_s + (self._ticks + 1) * self.tick_s - now), self.tick)
 
@@ -177,13 +175,14 @@ class Cells:
             if demand.together:
                 self._send_together(demand, delivered.user[chosen], delivered.num_bytes[chosen])
             else:
-                cells = self.access.cells[delivered.user[chosen]]
-                for cell, size, at in zip(
-                    cells.tolist(), delivered.num_bytes[chosen].tolist(), delivered.offered_s[chosen].tolist(), strict=True
-                ):
-                    network.send(
-                        Flow(slice=demand.slice, num_bytes=size, source=self.cell_nodes[cell], sink=demand.sink, sent_s=at)
-                    )
+                self._send_each(demand, delivered, np.flatnonzero(chosen))
+
+    def _send_each(self, demand: Demand, delivered: Delivered, chosen: NDArray[np.int64]) -> None:
+        cells = self.access.cells[delivered.user[chosen]].tolist()
+        sizes, times = delivered.num_bytes[chosen].tolist(), delivered.offered_s[chosen].tolist()
+        for cell, size, at in zip(cells, sizes, times, strict=True):
+            node = self.cell_nodes[cell]
+            self._network.send(Flow(slice=demand.slice, num_bytes=size, source=node, sink=demand.sink, sent_s=at))
 
     def _send_together(self, demand: Demand, users: NDArray[np.int64], num_bytes: NDArray[np.int64]) -> None:
         sums = np.bincount(self.access.cells[users], num_bytes, minlength=len(self.cell_nodes)).astype(np.int64)
@@ -223,7 +222,9 @@ class Cells:
         )
 
     def _lose(self, lost: Delivered) -> None:
-        for user, num_bytes, at in zip(lost.user.tolist(), lost.num_bytes.tolist(), lost.offered_s.tolist(), strict=True):
+        for user, num_bytes, at in zip(
+            lost.user.tolist(), lost.num_bytes.tolist(), lost.offered_s.tolist(), strict=True
+        ):
             numbers = self._tagged.get((user, num_bytes, at))
             if numbers:
                 self._network.radio_lost(numbers.popleft())
@@ -254,8 +255,13 @@ class Cells:
     def restored(self, network: "Network", state: Mapping[str, Any]) -> "Cells":
         """Return these cells as they were when `state` was copied, in another network."""
         fresh = Cells(
-            state["access"], self.cell_nodes, self.demands, tick_s=self.tick_s, movement=state["movement"], name=self.name
-        )
+            state["access"],
+            self.cell_nodes,
+            self.demands,
+            tick_s=self.tick_s,
+            movement=state["movement"],
+            name=self.name,
+        )  # fmt: skip
         for name, value in state.items():
             setattr(fresh, name, value)
         fresh._network = network

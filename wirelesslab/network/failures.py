@@ -88,3 +88,6 @@ class RandomFailures:
             state.up = not state.up
             state.next_s += state.rng.exponential(self.mean_up_s if state.up else self.mean_down_s)
             network.apply(SetUp(element=self.element, up=state.up), by=name)
+
+
+FAILURES = (Outage, RandomFailures)

@@ -75,11 +75,11 @@ class Book:
         dropped_packets: Turned away, or lost in a failure.
         dropped_bytes: Turned away, or lost in a failure.
         delayed_packets: That found no free server.
+        inside: Packets inside.
         wait_seconds: Waiting times of all that began service.
         sojourn_seconds: Times inside of all that left.
         packet_seconds: Integral of the packets inside over time, up to `touched_s`.
         work_done: Work of everything that left, served.
-        inside: Packets inside.
         touched_s: When `packet_seconds` was brought up to date.
     """
 
@@ -90,19 +90,28 @@ class Book:
     dropped_packets: list[int]
     dropped_bytes: list[int]
     delayed_packets: list[int]
+    inside: list[int]
     wait_seconds: list[float]
     sojourn_seconds: list[float]
     packet_seconds: list[float]
     work_done: list[float]
-    inside: list[int]
     touched_s: list[float]
 
     @classmethod
     def empty(cls, num_slices: int, now_s: float) -> "Book":
         """Return a book in which nothing is written."""
-        whole = [[0] * num_slices for _ in range(7)]
-        real = [[0.0] * num_slices for _ in range(4)]
-        return cls(*whole, *real, [0] * num_slices, [now_s] * num_slices)
+
+        def whole() -> list[int]:
+            return [0] * num_slices
+
+        def real() -> list[float]:
+            return [0.0] * num_slices
+
+        return cls(
+            offered_packets=whole(), offered_bytes=whole(), served_packets=whole(), served_bytes=whole(),
+            dropped_packets=whole(), dropped_bytes=whole(), delayed_packets=whole(), inside=whole(),
+            wait_seconds=real(), sojourn_seconds=real(), packet_seconds=real(), work_done=real(), touched_s=[now_s] * num_slices,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)

@@ -77,8 +77,8 @@ class Run:
             {"time_s": a.time_s, "by": a.by, "action": str(a.action), "refused": a.refused} for a in self.actions
         ]
         records = [
-            {"number": r.number, "slice": r.flow.slice, "source": r.flow.source, "sink": r.flow.sink, "user": r.flow.user,
-             "label": r.flow.label, "num_bytes": r.flow.num_bytes, "sent_s": r.sent_s, "ended_s": r.ended_s,
+            {"number": r.number, "slice": r.flow.slice, "source": r.flow.source, "sink": r.flow.sink,
+             "user": r.flow.user, "label": r.flow.label, "num_bytes": r.flow.num_bytes, "sent_s": r.sent_s, "ended_s": r.ended_s,
              "outcome": r.outcome, "spans": r.spans}
             for r in self.records
         ]  # fmt: skip
@@ -160,9 +160,7 @@ def _stations(network: "Network") -> xr.Dataset:
     dims = ("station", "slice")
     coords = {"station": [s.name for s in stations], **_names(network)}
     shape = (len(stations), len(network.slices))
-    data = xr.Dataset(
-        {n: (dims, np.array([getattr(a, n) for a in accounts]).reshape(shape)) for n in names}, coords
-    )
+    data = xr.Dataset({n: (dims, np.array([getattr(a, n) for a in accounts]).reshape(shape)) for n in names}, coords)
     begun = (data["offered_packets"] - data["dropped_packets"]).where(lambda count: count > 0)
     data["mean_wait_s"] = data["wait_seconds"] / begun
     data["share_delayed"] = data["delayed_packets"] / begun

@@ -29,17 +29,15 @@ class Built(Part):
 
     @model_validator(mode="after")
     def _can_be_built(self) -> "Built":
-        if not self.__needs_more__:
-            self.build()
+        self.build()
         return self
 
     __makes__: Callable[..., Any]
-    __needs_more__: bool = False  # whether `build` needs values that are not in the file
 
-    def build(self, **more: Any) -> Any:
-        """Return the object, made with the file's values and `more`."""
+    def build(self) -> Any:
+        """Return the object."""
         values = {name: _built(getattr(self, name)) for name in type(self).model_fields if name != "kind"}
-        return type(self).__makes__(**{**values, **more})
+        return type(self).__makes__(**values)
 
 
 def _built(value: Any) -> Any:
@@ -62,7 +60,11 @@ def kind_of(maker: Callable[..., Any]) -> str:
 
 
 def model_of(
-    maker: Callable[..., Any], *, families: Mapping[Any, Any] | None = None, without: Sequence[str] = (), more: bool = False
+    maker: Callable[..., Any],
+    *,
+    families: Mapping[Any, Any] | None = None,
+    without: Sequence[str] = (),
+    tagged: bool = True,
 ) -> type[Built]:
     """Return the model of a dataclass or of a function with annotated parameters.
 
@@ -70,10 +72,10 @@ def model_of(
         maker: It.
         families: What stands for a protocol in its annotations, such as a union of models.
         without: Fields that a file does not set.
-        more: Whether building needs values from outside the file, so that checking has to wait.
+        tagged: Whether it says its `kind`; a part that can be one thing only need not.
     """
     kind = kind_of(maker)
-    wanted: dict[str, Any] = {"kind": (Literal[kind], ...)}  # type: ignore[valid-type]
+    wanted: dict[str, Any] = {"kind": (Literal[kind], ...)} if tagged else {}
     hints = get_type_hints(maker)
     for name, default in _parameters(maker):
         if name not in without:
@@ -82,13 +84,12 @@ def model_of(
     first = (inspect.getdoc(maker) or "").split("\n\n")[0].replace("\n", " ")
     model = create_model(maker.__name__, __base__=Built, __doc__=first, **wanted)
     model.__makes__ = staticmethod(maker)
-    model.__needs_more__ = more
     return model
 
 
-def family(makers: Sequence[Callable[..., Any]], **options: Any) -> Any:
-    """Return the union of the models of a family, told apart by `kind`."""
-    models = tuple(model_of(maker, **options) for maker in makers)
+def family(makers: Sequence[Callable[..., Any]], *, extra: Sequence[type[Part]] = (), **options: Any) -> Any:
+    """Return the union of the models of a family, and of `extra` ones, told apart by `kind`."""
+    models = (*(model_of(maker, **options) for maker in makers), *extra)
     if len(models) == 1:
         return models[0]
     return Annotated[reduce(or_, models), Field(discriminator="kind")]

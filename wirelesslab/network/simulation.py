@@ -1,7 +1,7 @@
 """The network: a graph of queues and computers, the slices that share them, and everything that lives on it."""
 
 from collections import deque
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from copy import deepcopy
 from dataclasses import replace
 from math import inf
@@ -68,7 +68,7 @@ class Network:
         >>> _ = network.send(Flow(slice="embb", num_bytes=1000, source="edge-1", sink="edge-3"))
         >>> run = network.run(until_s=1.0)
         >>> round(run.records[0].delay_s, 6)
-        0.002
+        0.0021
     """
 
     name = "network"
@@ -128,16 +128,17 @@ class Network:
         link = self.graph.edges[a, b]
         buffer = link.get("buffer_bytes")
         return Station(
-            f"{a}->{b}", self.agenda, self.slices, self.settings["scheduler"], float(link["rate_bps"]),  # type: ignore[arg-type]
+            f"{a}->{b}", self.agenda, self.slices, self.settings["scheduler"], float(link["rate_bps"]),
             self._sent, self._lost, ratios=tuple(self._ratios["transport"].values()), spans=self._spans,
             buffer_bytes=inf if buffer is None else float(buffer),
         )  # fmt: skip
 
     def _server(self, node: str) -> Station:
         kind = self.graph.nodes[node]
+        servers = int(kind.get("num_servers", 1))
         return Station(
-            node, self.agenda, self.slices, self.settings["scheduler"], float(kind["operations_per_s"]),  # type: ignore[arg-type]
-            self._computed, self._lost, servers=int(kind.get("num_servers", 1)), spans=self._spans,
+            node, self.agenda, self.slices, self.settings["scheduler"], float(kind["operations_per_s"]) * servers,
+            self._computed, self._lost, servers=servers, spans=self._spans,
             ratios=tuple(self._ratios["compute"].values()), waiting_span="wait for server", service_span="compute",
         )  # fmt: skip
 
@@ -217,6 +218,27 @@ class Network:
         except KeyError:
             msg = f"slice: got {name!r}, expected one of {sorted(self._index)}{check.nearest(name, self._index)}"
             raise ValueError(msg) from None
+
+    def check_node(self, node: str) -> None:
+        """Refuse what is not a node.
+
+        Raises:
+            ValueError: There is no node of that name.
+        """
+        if node not in self.graph:
+            msg = f"got {node!r}, expected a node of the network{check.nearest(node, self.graph)}"
+            raise ValueError(msg)
+
+    def check_element(self, element: str) -> None:
+        """Refuse what is neither a node nor a link.
+
+        Raises:
+            ValueError: There is none of that name.
+        """
+        links = [s.name for s in self.links.values()]
+        if element not in self.graph and element not in links:
+            msg = f"element: got {element!r}, expected a node or a link such as {links[-1]!r}"
+            raise ValueError(msg + check.nearest(element, [*self.graph, *links]))
 
     def promise_s(self, index: int) -> float:
         """Return the delay that a slice promises, by its place; inf if none."""
@@ -330,9 +352,7 @@ class Network:
         if way.number in self._ways:
             self._end(way, cast(Outcome, reason), packet)
 
-    def _end(
-        self, way: OnTheWay, outcome: Outcome, packet: Packet | None = None, ended_s: float | None = None
-    ) -> None:
+    def _end(self, way: OnTheWay, outcome: Outcome, packet: Packet | None = None, ended_s: float | None = None) -> None:
         now = self.agenda.env._now
         ended_s = now if ended_s is None else ended_s
         flow = way.flow
@@ -416,10 +436,7 @@ class Network:
             self._ratios[action.domain] = wished
 
     def _set_up(self, element: str, up: bool) -> None:
-        if element not in self.graph and element not in {s.name for s in self.links.values()}:
-            known = [*self.graph, *(s.name for s in self.links.values())]
-            msg = f"element: got {element!r}, expected a node or a link such as {known[-1]!r}"
-            raise ValueError(msg + check.nearest(element, known))
+        self.check_element(element)
         (self._down.discard if up else self._down.add)(element)
         down_links = {(a, b) for (a, b), s in self.links.items() if s.name in self._down}
         down_nodes = {node for node in self.graph if node in self._down}

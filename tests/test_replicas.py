@@ -1,0 +1,90 @@
+"""Replicas: paired seeds, any number of workers, and nothing computed is lost."""
+
+import numpy as np
+import pytest
+
+from wirelesslab import replicas
+from wirelesslab.replicas import difference, mean, replicate
+
+
+def coin(bias, seed):
+    rng = np.random.default_rng(seed)
+    return {"mean": float(rng.normal()) + bias, "path": rng.normal(size=3) + bias, "none": float("nan")}
+
+
+def stubborn(bias, seed):
+    if bias == 2.0:
+        raise RuntimeError("no")
+    return coin(bias, seed)
+
+
+def changing(bias, seed):
+    return {"mean": 1.0} if bias == 0.0 else {"mean": 1.0, "more": 2.0}
+
+
+def test_replicas_are_paired_and_their_figures_labelled():
+    result = replicate(coin, {"low": 0.0, "high": 1.0}, 5, workers=1)
+    assert result["mean"].dims == ("experiment", "replica")
+    assert result["path"].shape == (2, 5, 3)
+    assert np.allclose(result["mean"].sel(experiment="high") - result["mean"].sel(experiment="low"), 1.0)
+    assert len(np.unique(result["mean"].sel(experiment="low"))) == 5
+    assert np.isnan(result["none"]).all()
+
+
+def test_one_worker_and_two_give_the_same_to_the_last_bit():
+    one, two = (replicate(coin, {"a": 0.0, "b": 1.0}, 4, workers=w) for w in (1, 2))
+    assert one.equals(two)
+
+
+def test_more_replicas_keep_the_first_ones(tmp_path):
+    few = replicate(coin, {"a": 0.0}, 3, workers=1, journal=tmp_path)
+    more = replicate(coin, {"a": 0.0}, 6, workers=1, journal=tmp_path)
+    assert np.array_equal(few["mean"], more["mean"][:, :3])
+
+
+def test_what_was_computed_before_a_failure_is_not_computed_again(tmp_path, monkeypatch):
+    with pytest.raises(RuntimeError, match="no"):
+        replicate(stubborn, {"good": 0.0, "bad": 2.0}, 2, workers=1, journal=tmp_path)
+    calls = []
+
+    def once(experiment, config, seed):
+        calls.append(config)
+        return {"mean": 0.0, "path": [0.0] * 3, "none": 0.0}
+
+    monkeypatch.setattr(replicas, "_one", once)
+    replicate(stubborn, {"good": 0.0, "bad": 2.0}, 2, workers=1, journal=tmp_path)
+    assert calls.count(0.0) < 2
+
+
+def test_a_journal_of_other_experiments_is_refused(tmp_path):
+    replicate(coin, {"a": 0.0}, 1, workers=1, journal=tmp_path)
+    with pytest.raises(ValueError, match="belongs to another configuration"):
+        replicate(coin, {"a": 0.5}, 1, workers=1, journal=tmp_path)
+
+
+def test_runs_that_give_other_figures_are_refused():
+    with pytest.raises(ValueError, match="let every run give the same"):
+        replicate(changing, {"a": 0.0, "b": 1.0}, 1, workers=1)
+
+
+def test_nothing_to_run_is_refused():
+    with pytest.raises(ValueError, match="configs: got none"):
+        replicate(coin, {}, 1)
+
+
+def test_the_interval_of_a_mean_holds_as_often_as_it_says():
+    rng = np.random.default_rng(1)
+    hits = sum(low <= 3.0 <= high for _, low, high, _ in (mean(rng.normal(3, 2, 6)) for _ in range(2000)))
+    assert 0.95 * 2000 - 3 * 9.75 < hits < 0.95 * 2000 + 3 * 9.75  # 9.75: standard error of the binomial count
+
+
+def test_the_difference_of_pairs_is_sharper_than_the_difference_of_means():
+    first = replicate(coin, {"low": 0.0, "high": 1.0}, 8, workers=1)["mean"]
+    pairs = difference(first.sel(experiment="high"), first.sel(experiment="low"))
+    assert pairs.value == pytest.approx(1.0)
+    assert pairs.high - pairs.low < 1e-9
+
+
+def test_one_sample_has_no_interval():
+    assert mean([1.0])[:3] == (1.0, float("-inf"), float("inf"))
+    assert np.isnan(mean([]).value)

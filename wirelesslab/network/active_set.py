@@ -1,0 +1,308 @@
+"""Grant-free access of very many devices: only those that have something to say are touched."""
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from wirelesslab import check
+from wirelesslab.network import active_kernels as kernels
+from wirelesslab.network.access import Account, Delivered
+from wirelesslab.network.contention import CONTENTIONS, Contention, LimitedGrants, OwnedPilots, SharedPool
+from wirelesslab.network.shares import reserved_shares
+from wirelesslab.network.slices import ResourceRatio, Slice, check_slices
+from wirelesslab.network.slot_offers import Offers, indices
+
+__all__ = ["CONTENTIONS", "ActiveSetAccess", "Contention", "LimitedGrants", "OwnedPilots", "SharedPool"]
+
+MOST_SLICES = 10
+Arrivals = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]
+Pool = TypeVar("Pool", kernels.Packets, kernels.Active)
+
+
+class ActiveSetAccess:
+    """Slotted contention among the devices that have a packet: the `RadioAccess` of 1e6 devices.
+
+    A device whose packet came by the start of a slot speaks in it, one packet per slot, oldest first.
+    Who is heard is through at the slot's end. Who is not stays silent for a number of slots drawn
+    uniformly from 0 to `back_off_slots` - 1 and tries again, `max_attempts` times in all. A call costs
+    time and memory for the active devices only; idle slots cost nothing.
+
+    Slices take turns: a slot of a cell belongs to one of the slices that want it, in proportion to
+    what `reserved_shares` gives them (smooth weighted round robin); a dedicated share that its slice
+    does not want stays empty. That slices divide slots rather than preambles is our choice.
+
+    Args:
+        slices: The slices; at most 10.
+        cells: Cell of each device, shape (users,).
+        slice_of: Index of each device's slice, shape (users,).
+        slot_s: Length of a slot; slot k starts at k slot_s.
+        contention: Who gets through.
+        rng: For choices and back-off; its state is part of snapshots.
+        num_cells: By default, as many as `cells` names.
+        back_off_slots: Window of the back-off; 1 tries again in the next slot.
+        max_attempts: A packet that failed so often is dropped; None never drops.
+        now_s: When it starts.
+
+    Examples:
+        >>> from wirelesslab.network.slices import MIOT
+        >>> radio = ActiveSetAccess((MIOT,), cells=[0, 0], slice_of=[0, 0], slot_s=1e-3,
+        ...                         contention=LimitedGrants(1), rng=np.random.default_rng(1))
+        >>> radio.offer([0, 1, 1], [20, 20, 30])
+        >>> radio.advance(0.01).delivered_s
+        array([0.001, 0.002, 0.003])
+    """
+
+    def __init__(
+        self,
+        slices: tuple[Slice, ...],
+        *,
+        cells: ArrayLike,
+        slice_of: ArrayLike,
+        slot_s: float,
+        contention: Contention,
+        rng: np.random.Generator,
+        num_cells: int | None = None,
+        back_off_slots: int = 20,
+        max_attempts: int | None = None,
+        now_s: float = 0.0,
+    ) -> None:
+        check_slices(slices)
+        check.positive_integer(back_off_slots=back_off_slots)
+        check.within(1, MOST_SLICES, slices=len(slices))
+        check.positive(slot_s=slot_s)
+        check.within(0, 1e18 * slot_s, now_s=now_s)
+        if max_attempts is not None:
+            check.positive_integer(max_attempts=max_attempts)
+        if not isinstance(rng, np.random.Generator):
+            msg = f"rng: got {type(rng).__name__}, expected numpy.random.Generator, such as rng.stream(7)"
+            raise TypeError(msg)
+        cell = indices(cells, None, num_cells, name="cells")
+        of_slice = indices(slice_of, cell.size, len(slices), name="slice_of")
+        num_cells = int(cell.max(initial=0)) + 1 if num_cells is None else num_cells
+        self.slices, self.num_cells, self.slot_s = slices, num_cells, float(slot_s)
+        self.contention, self.back_off_slots, self.max_attempts = contention, back_off_slots, max_attempts
+        self._rng = rng
+        none = np.full(cell.size, -1, np.int64)
+        self._devices = kernels.Devices(cell * len(slices) + of_slice, none, none.copy())
+        self._packets, self._active = kernels.Packets(*_columns(5, 0)), kernels.Active(*_columns(3, 0))
+        self._packets = self._packets._replace(offered_s=np.zeros(0))
+        self._counters = _counters(num_cells * len(slices), float(now_s))
+        self._up = np.ones(num_cells, np.bool_)
+        self._credit = np.zeros((num_cells, len(slices) + 1))
+        self._ratios = {s.name: s.radio for s in slices}
+        self._turns = self._turns_of(self._ratios)
+        self._now_s = float(now_s)
+        self._slot = kernels.first_slot_from(self._now_s, self.slot_s)
+        self._offers = Offers()
+        self._offers.latest_s = self._now_s
+
+    @property
+    def now_s(self) -> float:
+        """The time up to which everything has been computed."""
+        return self._now_s
+
+    @property
+    def num_active(self) -> int:
+        """Devices that have a packet."""
+        return int(self._counters.sizes[kernels.ACTIVE])
+
+    @property
+    def next_s(self) -> float:
+        """End of the next slot in which a device speaks; inf if nothing is waiting."""
+        slot = self._next_slot(self._offers.waiting()[2])
+        return np.inf if slot is None else (slot + 1) * self.slot_s
+
+    def offer(self, users: ArrayLike, num_bytes: ArrayLike, offered_s: ArrayLike | None = None) -> None:
+        """Take one packet per entry; see `RadioAccess.offer`.
+
+        Raises:
+            ValueError: An unknown device, an empty packet, or times that go back.
+        """
+        now_s = self._now_s if offered_s is None else offered_s
+        self._offers.take(users, num_bytes, now_s, self._now_s, self._devices.head.size, None)
+
+    def advance(self, until_s: float) -> Delivered:
+        """Compute all slots that end by `until_s`; return the packets that got through since the last call.
+
+        Raises:
+            ValueError: `until_s` lies before now or before the last packet offered.
+        """
+        if not self._offers.latest_s <= until_s < np.inf:
+            msg = f"until_s: got {until_s}, expected a finite time of at least {self._offers.latest_s}"
+            raise ValueError(msg)
+        arrivals = self._arrivals(float(until_s))
+        times, came, delivered = arrivals[2], 0, []
+        while (slot := self._next_slot(times[came:])) is not None and (slot + 1) * self.slot_s <= until_s:
+            came = self._enqueue(arrivals, came, (slot + 1) * self.slot_s)
+            delivered.append(self._compute(slot))
+            self._slot = slot + 1
+        self._enqueue(arrivals, came, float(until_s))
+        self._now_s = self._offers.latest_s = float(until_s)
+        started = kernels.first_slot_from(self._now_s, self.slot_s)
+        # A slot that has started and not ended is still to be computed.
+        self._slot = max(self._slot, started if started * self.slot_s == self._now_s else started - 1)
+        return Delivered.joined(delivered)
+
+    def set_ratios(self, ratios: Mapping[str, ResourceRatio]) -> None:
+        """From now on, hold these slices to these shares of every cell's slots.
+
+        Raises:
+            ValueError: An unknown slice, or `min` shares that add up to more than 1.
+        """
+        for name in ratios:
+            check.one_of(self._ratios, slices=name)
+        wanted = self._ratios | dict(ratios)
+        self._turns = self._turns_of(wanted)
+        self._ratios = wanted
+
+    def set_cell_up(self, cell: int, up: bool) -> None:
+        """Take a cell out of service or back; while it is down its devices stay silent and packets wait."""
+        check.non_negative_integer(cell=cell)
+        check.within(0, self.num_cells - 1, cell=cell)
+        self._up[cell] = up
+
+    def account(self) -> Account:
+        """Return where every byte is."""
+        self._enqueue(self._arrivals(self._now_s), 0, self._now_s)
+        counters, shape = self._counters, (self.num_cells, len(self.slices))
+        inside = np.flatnonzero(self._packets.user >= 0)
+        group = self._devices.group[self._packets.user[inside]]
+        ages_s = self._now_s - self._packets.offered_s[inside]
+        since = np.bincount(group, weights=ages_s, minlength=counters.waiting.size)
+        fields = {
+            name: getattr(counters, name).reshape(shape).copy()
+            for name in counters._fields
+            if name not in ("sizes", "since_s", "waiting", "used_slot")
+        }
+        fields["waiting_packets"] = counters.waiting.reshape(shape).copy()
+        fields["packet_seconds"] += (counters.waiting * (self._now_s - counters.since_s)).reshape(shape)
+        fields["sojourn_seconds"] += since.reshape(shape)
+        return Account(**fields, now_s=self._now_s)
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return a copy of the whole state."""
+        state: dict[str, Any] = {
+            name: {field: value.copy() for field, value in getattr(self, f"_{name}")._asdict().items()}
+            for name in ("devices", "packets", "active", "counters")
+        }
+        state["offers"] = self._offers.snapshot()
+        state["ratios"] = {name: (r.dedicated, r.min, r.max) for name, r in self._ratios.items()}
+        state |= {"up": self._up.copy(), "credit": self._credit.copy(), "rng": self._rng.bit_generator.state}
+        return state | {"now_s": self._now_s, "slot": self._slot}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go back to a snapshot of an access with the same slices, cells, devices and kind of generator."""
+        for name in ("devices", "packets", "active", "counters"):
+            kind = type(getattr(self, f"_{name}"))
+            setattr(self, f"_{name}", kind(*(np.array(state[name][field]) for field in kind._fields)))
+        self._offers.restore(state["offers"])
+        self._ratios = {
+            name: ResourceRatio(dedicated=d, min=low, max=high) for name, (d, low, high) in state["ratios"].items()
+        }
+        self._turns = self._turns_of(self._ratios)
+        self._up, self._credit = np.array(state["up"]), np.array(state["credit"])
+        self._rng.bit_generator.state = state["rng"]
+        self._now_s, self._slot = float(state["now_s"]), int(state["slot"])
+
+    def _turns_of(self, ratios: Mapping[str, ResourceRatio]) -> NDArray[np.float64]:
+        """Return the shares for every set of slices that want a slot, and what stays empty: (2^slices, slices + 1)."""
+        num = len(self.slices)
+        wanting = (np.arange(2**num)[:, None] >> np.arange(num)) & 1
+        triples = [(r.dedicated, r.min, r.max) for r in ratios.values()]
+        shares = reserved_shares(wanting.astype(np.float64), triples, weights=[s.weight for s in self.slices])
+        return np.hstack([shares, np.maximum(0.0, 1.0 - shares.sum(axis=1, keepdims=True))])
+
+    def _arrivals(self, until_s: float) -> Arrivals:
+        """Take what is offered up to `until_s` off the list."""
+        user, size, times = self._offers.waiting()
+        cut = int(np.searchsorted(times, until_s, side="right"))
+        if cut:
+            self._offers.drop_first(cut)
+        return user[:cut], size[:cut], times[:cut]
+
+    def _enqueue(self, arrivals: Arrivals, came: int, until_s: float) -> int:
+        """Put arrivals up to `until_s` in line, the first `came` of which are there; return how many are then."""
+        user, size, times = arrivals
+        if came == times.size or times[came] > until_s:
+            return came
+        here = slice(came, int(np.searchsorted(times, until_s, side="right")))
+        cut = here.stop - came
+        free = int(self._counters.sizes[kernels.FREE])
+        if free < cut:
+            places = self._packets.user.size
+            more = max(64, places, cut - free)
+            self._packets = _longer(self._packets, more)
+            self._packets.user[places:] = -1
+            self._packets.free[free : free + more] = np.arange(places, places + more)
+            self._counters.sizes[kernels.FREE] += more
+        if self.num_active + cut > self._active.user.size:
+            self._active = _longer(self._active, max(64, self._active.user.size, cut))
+        state = self._packets, self._active, self._devices, self._counters
+        kernels.enqueue(user[here], size[here], times[here], self.slot_s, *state)
+        return here.stop
+
+    def _next_slot(self, times: NDArray[np.float64]) -> int | None:
+        """Return the next slot in which somebody may speak, if packets come at `times`."""
+        num = self.num_active
+        ready = self._active.ready_slot[:num]
+        if num and not self._up.all():
+            ready = ready[self._up[self._devices.group[self._active.user[:num]] // len(self.slices)]]
+        slots = [int(ready.min())] if ready.size else []
+        if times.size:
+            slots.append(kernels.first_slot_from(float(times[0]), self.slot_s))
+        return max(self._slot, min(slots)) if slots else None
+
+    def _compute(self, slot: int) -> Delivered:
+        """Let everybody who is ready speak in a slot."""
+        num = self.num_active
+        speakers = np.flatnonzero(self._active.ready_slot[:num] <= slot)
+        users = self._active.user[speakers]
+        group = self._devices.group[users]
+        if not self._up.all():
+            speakers, users, group = (a[self._up[group // len(self.slices)]] for a in (speakers, users, group))
+        # With one slice that may use everything there are no turns to take.
+        if self._turns.shape[1] > 2 or self._turns[1, 1] > 0:
+            mine = self._take_turns(group)
+            speakers, users, group = speakers[mine], users[mine], group[mine]
+        heard = self.contention.success(self._rng, users, group // len(self.slices), slot)
+        if heard.shape != users.shape or heard.dtype != np.bool_:
+            msg = f"contention: got {heard.dtype} of shape {heard.shape}, expected bool of shape {users.shape}"
+            raise ValueError(msg)
+        num_heard = int(np.count_nonzero(heard))
+        back_off = np.zeros(0, np.int64)
+        if not self.contention.losers_wait:
+            back_off = self._rng.integers(self.back_off_slots, size=users.size - num_heard)
+        done = (np.empty(num_heard, np.int64), np.empty(num_heard, np.int64), np.empty(num_heard))
+        state = self._packets, self._active, self._devices, self._counters
+        kernels.finish_slot(slot, self.slot_s, speakers, heard, back_off, self.max_attempts or 0, *state, done)
+        return Delivered(*done, np.full(num_heard, (slot + 1) * self.slot_s))
+
+    def _take_turns(self, group: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Give each cell's slot to one slice, or to none; return which speakers may use it."""
+        num = len(self.slices)
+        wanted = (np.bincount(group, minlength=self.num_cells * num) > 0).reshape(self.num_cells, num)
+        gain = self._turns[wanted @ (1 << np.arange(num))]
+        # Who wants nothing saves nothing up.
+        self._credit[:, :num][~wanted] = 0.0
+        self._credit += gain
+        chosen = np.argmax(np.where(gain > 0, self._credit, -np.inf), axis=1)
+        self._credit[np.arange(self.num_cells), chosen] -= 1.0
+        return np.asarray(chosen[group // num] == group % num)
+
+
+def _columns(number: int, size: int) -> list[NDArray[Any]]:
+    return [np.zeros(size, np.int64) for _ in range(number)]
+
+
+def _counters(num_groups: int, now_s: float) -> kernels.Counters:
+    real = {name: np.zeros(num_groups) for name in ("packet_seconds", "sojourn_seconds", "used_share_seconds")}
+    whole = {name: np.zeros(num_groups, np.int64) for name in kernels.Counters._fields if name not in real}
+    fields: dict[str, NDArray[Any]] = whole | real
+    fields |= {"sizes": np.zeros(2, np.int64), "since_s": np.full(num_groups, now_s)}
+    return kernels.Counters(**fields | {"used_slot": np.full(num_groups, -1, np.int64)})
+
+
+def _longer(pool: Pool, more: int) -> Pool:
+    return type(pool)(*(np.concatenate([array, np.zeros(more, array.dtype)]) for array in pool))
