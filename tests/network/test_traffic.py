@@ -9,11 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import kstest, norm
 
+from wirelesslab.network.diurnal_traffic import day_of_rates
 from wirelesslab.network.packet_sizes import SIZE_LAWS
 from wirelesslab.network.source_streams import begin_streams, philox, uniforms
 from wirelesslab.network.traffic import (
     TRAFFIC_MODELS,
     BetaBurst,
+    Diurnal,
     ExponentialSize,
     FixedSize,
     Ftp3,
@@ -39,6 +41,8 @@ MODELS = [
     OnOff(mean_on_s=0.4, mean_off_s=0.6, rate_bps=64_000, num_bytes=160),
     OnOff(mean_on_s=0.02, mean_off_s=0.05, rate_bps=64_000, num_bytes=1_600),
     BetaBurst(duration_s=6.0, num_bytes=ParetoSize(2.0, 40, 1_500)),
+    Diurnal(period_s=0.8, rates_per_s=(2.0, 0.0, 9.0, 5.0), num_bytes=ExponentialSize(300.0)),
+    Diurnal(period_s=2.4, rates_per_s=(1.0, 8.0, 0.0), num_bytes=90, random_phase=True),
     XrVideo(rate_bps=10e6),
     XrVideo(rate_bps=100e6, frames_per_s=90, size_std=0.25, size_min=0.25, size_max=3.0),
     Haptics(),
@@ -258,6 +262,38 @@ def test_hyperexponential_sizes_have_the_asked_variation():
 def test_poisson_gaps_are_exponential():
     times_s, _ = (model := MODELS[0]).ahead(rng(), model.begin(rng(), 1), 20_000)
     assert kstest(np.diff(times_s), "expon", args=(0, 1 / 5.0)).pvalue > 1e-3
+
+
+def test_a_diurnal_source_is_a_poisson_process_of_its_own_rate_in_every_step():
+    model = Diurnal(period_s=4.0, rates_per_s=(5.0, 0.0, 20.0, 10.0), num_bytes=100)
+    times_s, _ = model.ahead(rng(), model.begin(rng(), 1), 70_000)
+    periods = int(times_s[-1] / 4.0)
+    counts = np.histogram(times_s, np.arange(4 * periods + 1))[0].reshape(periods, 4)
+    # each count is Poisson: its mean within 4 standard errors, its variance within 10 % (standard error 2.1 %)
+    assert counts[:, 1].sum() == 0
+    assert counts.mean(axis=0) == pytest.approx([5, 0, 20, 10], abs=4 * np.sqrt(20 / periods))
+    assert counts[:, [0, 2, 3]].var(axis=0) == pytest.approx([5, 20, 10], rel=0.1)
+    inside = times_s[(times_s % 4.0 >= 2.0) & (times_s % 4.0 < 3.0)] % 1.0
+    assert kstest(inside, "uniform").pvalue > 1e-3
+
+
+def test_a_diurnal_source_of_one_rate_has_exponential_gaps():
+    model = Diurnal(period_s=3.0, rates_per_s=(5.0, 5.0), num_bytes=1)
+    times_s, _ = model.ahead(rng(), model.begin(rng(), 1), 20_000)
+    assert kstest(np.diff(times_s), "expon", args=(0, 1 / 5.0)).pvalue > 1e-3
+
+
+def test_a_day_of_rates_has_its_mean_its_swing_and_its_peak():
+    rates = np.array(day_of_rates(40.0, 0.75, 20.5 / 24))
+    assert rates.mean() == pytest.approx(40.0, abs=1e-6)
+    assert (rates.argmax(), rates.argmin()) == (20, 8)
+    assert (rates.max(), rates.min()) == pytest.approx((70.0, 10.0), abs=1e-6)
+
+
+@pytest.mark.parametrize("rates", [(), (0.0, 0.0), (1.0, -1.0), (np.nan,)])
+def test_a_diurnal_source_needs_rates_that_can_be(rates):
+    with pytest.raises(ValueError, match="rates_per_s"):
+        Diurnal(period_s=1.0, rates_per_s=rates, num_bytes=1)
 
 
 def test_a_periodic_source_without_jitter_ticks_without_drift():

@@ -29,6 +29,7 @@ from wirelesslab.network.topology import hex_cells, line, metro, single_cell
 from wirelesslab.network.traffic import (
     TRAFFIC_MODELS,
     BetaBurst,
+    Diurnal,
     ExponentialSize,
     FixedSize,
     Ftp3,
@@ -47,7 +48,7 @@ from wirelesslab.network.view import Action, ActionRecord, SetActive, SetRatios,
 
 __all__ = [
     "EMBB", "MIOT", "PLANS", "SCHEDULERS", "TRAFFIC_MODELS", "URLLC", "V2X", "Account", "Action", "ActionRecord", "Actor",
-    "BetaBurst", "Delivered", "EarliestDeadline", "ExponentialSize", "FirstComeFirstServed", "FixedSize", "Flow",
+    "BetaBurst", "Delivered", "Diurnal", "EarliestDeadline", "ExponentialSize", "FirstComeFirstServed", "FixedSize", "Flow",
     "FlowRecord", "Ftp3", "Haptics", "HyperexponentialSize", "Network", "OnOff", "Outage", "ParetoSize", "Periodic",
     "Plan", "Planner", "Poisson", "ProportionalShares", "RadioAccess", "RandomFailures", "ResourceRatio", "RoundRobin",
     "Run", "SNssai", "Scheduler", "SeasonalShares", "ServiceLevel", "SetActive", "SetRatios", "SetUp", "Slice",

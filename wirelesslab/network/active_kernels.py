@@ -146,7 +146,8 @@ def finish_slot(
     devices: Devices,
     counters: Counters,
     done: tuple[Integers, Integers, Floats],
-) -> None:
+    lost: tuple[Integers, Integers, Floats],
+) -> int:
     """Settle a slot: who was heard is through, who was not backs off, waits or gives up.
 
     Args:
@@ -161,9 +162,13 @@ def finish_slot(
         devices: State, changed in place.
         counters: State, changed in place.
         done: User, bytes and time of offer of each packet heard, written; shape (heard,).
+        lost: The same of each packet given up; shape (losers,), if any can be.
+
+    Returns:
+        How many packets were given up.
     """
     now_s = (slot + 1) * slot_s
-    losers, num_done = 0, 0
+    losers, num_done, num_lost = 0, 0, 0
     # The list closes its gaps behind the reader; who has another packet goes to its end.
     again = np.empty(speakers.size, np.int64)
     num_again = 0
@@ -192,6 +197,9 @@ def finish_slot(
                 losers += 1
                 active.attempts[read] += 1
                 if active.attempts[read] == max_attempts:
+                    lost[0][num_lost], lost[1][num_lost] = u, packets.num_bytes[p]
+                    lost[2][num_lost] = packets.offered_s[p]
+                    num_lost += 1
                     counters.dropped_packets[g] += 1
                     counters.dropped_bytes[g] += packets.num_bytes[p]
                     _leave(p, now_s, packets, devices, counters)
@@ -213,3 +221,4 @@ def finish_slot(
         active.attempts[write] = 0
         write += 1
     counters.sizes[ACTIVE] = write
+    return num_lost

@@ -97,11 +97,22 @@ class ActiveSetAccess:
         self._slot = kernels.first_slot_from(self._now_s, self.slot_s)
         self._offers = Offers()
         self._offers.latest_s = self._now_s
+        self._lost: list[Delivered] = []
 
     @property
     def now_s(self) -> float:
         """The time up to which everything has been computed."""
         return self._now_s
+
+    @property
+    def cells(self) -> NDArray[np.int64]:
+        """Cell of each user, shape (users,)."""
+        return self._devices.group // len(self.slices)
+
+    @property
+    def user_slices(self) -> NDArray[np.int64]:
+        """Place in `slices` of each user's slice, shape (users,)."""
+        return self._devices.group % len(self.slices)
 
     @property
     def num_active(self) -> int:
@@ -144,6 +155,41 @@ class ActiveSetAccess:
         # A slot that has started and not ended is still to be computed.
         self._slot = max(self._slot, started if started * self.slot_s == self._now_s else started - 1)
         return Delivered.joined(delivered)
+
+    def given_up(self) -> Delivered:
+        """Return the packets that failed `max_attempts` times since the last call."""
+        lost, self._lost = Delivered.joined(self._lost), []
+        return lost
+
+    def set_users(self, cells: ArrayLike | None = None, mean: ArrayLike | None = None) -> None:
+        """From now on, devices are in these cells, shape (users,); who gets through there is the contention's matter.
+
+        What waits is offered to the new cell: its account gains what the old one's loses, whereas the time
+        spent waiting before stays with the old cell.
+
+        Args:
+            cells: Cell of each device, shape (users,).
+            mean: Not used: there is no rate here that a channel could change.
+        """
+        del mean
+        if cells is None:
+            return
+        group = indices(cells, self._devices.group.size, self.num_cells, name="cells") * len(self.slices)
+        group += self.user_slices
+        self._enqueue(self._arrivals(self._now_s), 0, self._now_s)
+        counters, packets = self._counters, self._packets
+        inside = np.flatnonzero(packets.user >= 0)
+        inside = inside[group[packets.user[inside]] != self._devices.group[packets.user[inside]]]
+        users, num_bytes = packets.user[inside], packets.num_bytes[inside]
+        counters.packet_seconds[:] += counters.waiting * (self._now_s - counters.since_s)
+        counters.since_s[:] = self._now_s
+        for sign, where in ((-1, self._devices.group[users]), (1, group[users])):
+            for name, amount in (
+                ("waiting", 1), ("offered_packets", 1), ("waiting_bytes", num_bytes), ("offered_bytes", num_bytes),
+            ):  # fmt: skip
+                np.add.at(getattr(counters, name), where, sign * amount)
+            np.add.at(counters.sojourn_seconds, where, -sign * (self._now_s - packets.offered_s[inside]))
+        self._devices.group[:] = group
 
     def set_ratios(self, ratios: Mapping[str, ResourceRatio]) -> None:
         """From now on, hold these slices to these shares of every cell's slots.
@@ -190,6 +236,7 @@ class ActiveSetAccess:
         state["offers"] = self._offers.snapshot()
         state["ratios"] = {name: (r.dedicated, r.min, r.max) for name, r in self._ratios.items()}
         state |= {"up": self._up.copy(), "credit": self._credit.copy(), "rng": self._rng.bit_generator.state}
+        state["lost"] = {name: value.copy() for name, value in vars(Delivered.joined(self._lost)).items()}
         return state | {"now_s": self._now_s, "slot": self._slot}
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -204,6 +251,8 @@ class ActiveSetAccess:
         self._turns = self._turns_of(self._ratios)
         self._up, self._credit = np.array(state["up"]), np.array(state["credit"])
         self._rng.bit_generator.state = state["rng"]
+        lost = Delivered(**{name: np.array(value) for name, value in state["lost"].items()})
+        self._lost = [lost] if lost.user.size else []
         self._now_s, self._slot = float(state["now_s"]), int(state["slot"])
 
     def _turns_of(self, ratios: Mapping[str, ResourceRatio]) -> NDArray[np.float64]:
@@ -276,8 +325,16 @@ class ActiveSetAccess:
             back_off = self._rng.integers(self.back_off_slots, size=users.size - num_heard)
         done = (np.empty(num_heard, np.int64), np.empty(num_heard, np.int64), np.empty(num_heard))
         state = self._packets, self._active, self._devices, self._counters
-        kernels.finish_slot(slot, self.slot_s, speakers, heard, back_off, self.max_attempts or 0, *state, done)
-        return Delivered(*done, np.full(num_heard, (slot + 1) * self.slot_s))
+        losers = back_off.size if self.max_attempts else 0
+        lost = (np.empty(losers, np.int64), np.empty(losers, np.int64), np.empty(losers))
+        num_lost = kernels.finish_slot(
+            slot, self.slot_s, speakers, heard, back_off, self.max_attempts or 0, *state, done, lost
+        )
+        end_s = (slot + 1) * self.slot_s
+        if num_lost:
+            user, num_bytes, offered_s = (column[:num_lost] for column in lost)
+            self._lost.append(Delivered(user, num_bytes, offered_s, np.full(num_lost, end_s)))
+        return Delivered(*done, np.full(num_heard, end_s))
 
     def _take_turns(self, group: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Give each cell's slot to one slice, or to none; return which speakers may use it."""

@@ -123,12 +123,12 @@ class FlowBook:
         self.delays[index].add_many(delays_s)
         self.late_flows[index] += int(np.count_nonzero(delays_s > promise_s))
 
-    def air_lose(self, index: int, num_bytes: int) -> None:
-        """Note a packet that the air gave up."""
-        self.air_flows[index] -= 1
+    def air_lose(self, index: int, flows: int, num_bytes: int, outcome: Outcome = "cell full") -> None:
+        """Note packets that the air gave up, or did not take."""
+        self.air_flows[index] -= flows
         self.air_bytes[index] -= num_bytes
-        self.ended_flows["cell full"][index] += 1
-        self.ended_bytes["cell full"][index] += num_bytes
+        self.ended_flows[outcome][index] += flows
+        self.ended_bytes[outcome][index] += num_bytes
 
     def air_pass(self, index: int, flows: int, num_bytes: int) -> None:
         """Note packets that leave the air for the graph, where they are noted again as flows."""

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from wirelesslab import check
 from wirelesslab.network.access import Delivered, RadioAccess
+from wirelesslab.network.agenda import exact_delay
 from wirelesslab.network.arrivals import TrafficModel, due
 from wirelesslab.network.flows import Flow
 from wirelesslab.network.movement import Movable, Movement
@@ -30,6 +31,7 @@ class Demand:
         model: Law of each user's arrivals.
         sink: Node to which what got through goes on from the user's gNB; "" ends in the cell.
         together: Send on what a cell delivered in a tick as one flow, instead of packet by packet: for many users.
+            Its delay is reckoned from the mean of the times at which its packets were offered.
     """
 
     slice: str
@@ -42,8 +44,10 @@ class Cells:
     """Cells of one radio, as an actor: it offers what users say, and sends on what gets through.
 
     Flows of the network with a `user` come the other way: they are offered to the air when they reach the
-    user's gNB, and end when the user has them. The clock ticks every `tick_s`; inside a tick the radio
-    computes at its own resolution, and what has got through is sent on at the tick's end.
+    sink, in whichever cell the user then is, and end when the user has them. The clock ticks every `tick_s`;
+    inside a tick the radio computes at its own resolution, and what has got through is sent on at the tick's
+    end. Shares and failures take effect in the radio at their own time. What users of a slice that is not
+    active say is lost at the door.
 
     Args:
         access: The radio; its cell c stands at ``cell_nodes[c]``.
@@ -79,6 +83,8 @@ class Cells:
             raise ValueError(msg)
         self._tagged: dict[Tag, deque[int]] = {}
         self._to_users: list[Tag] = []
+        self._through: list[Delivered] = []  # not yet sent on
+        self._gone: list[Delivered] = []
         self._ticks = 0
 
     # --- the actor ---------------------------------------------------------------------------------------
@@ -118,15 +124,23 @@ class Cells:
         """Offer what was said since the last tick, compute, and send on; called by the agenda."""
         network = self._network
         now = network.now_s
-        self._offer(now)
-        self._deliver(self.access.advance(now))
-        self._lose(self.access.given_up())
+        self._catch_up(now)
+        through, self._through = Delivered.joined(self._through), []
+        gone, self._gone = Delivered.joined(self._gone), []
+        self._deliver(through)
+        self._lose(gone)
         self._ticks += 1
         if self.movement is not None:
             record = self.movement.advance(now - self._start_s, cast(Movable, self.access))
             network.book.handovers += 0 if record is None else record.user.size
         # Ticks are multiples of tick_s, not sums: a day of milliseconds must not drift away from the slots.
-        network.agenda.after(max(0.0, self._start_s + (self._ticks + 1) * self.tick_s - now), self.tick)
+        network.agenda.after(exact_delay(now, self._start_s + (self._ticks + 1) * self.tick_s), self.tick)
+
+    def _catch_up(self, now: float) -> None:
+        """Let the radio compute up to now."""
+        self._offer(now)
+        self._through.append(self.access.advance(now))
+        self._gone.append(self.access.given_up())
 
     def _offer(self, now: float) -> None:
         users, sizes, times = [], [], []
@@ -136,10 +150,14 @@ class Cells:
             who, num_bytes, at = due(demand.model, rng, memory, now - self._start_s)
             if not who.size:
                 continue
+            index, total = self._network.slice_index(demand.slice), int(num_bytes.sum())
+            book.air_begin(index, who.size, total)
+            if not self._network.active[index]:
+                book.air_lose(index, who.size, total, "slice not active")
+                continue
             users.append(speakers[who])
             sizes.append(num_bytes)
-            times.append(at + self._start_s)
-            book.air_begin(self._network.slice_index(demand.slice), who.size, int(num_bytes.sum()))
+            times.append(np.minimum(at + self._start_s, now))
         if self._to_users:
             who, num_bytes, at = (np.array(column) for column in zip(*self._to_users, strict=True))
             users.append(who.astype(np.int64))
@@ -173,7 +191,7 @@ class Cells:
                 continue
             network.book.air_pass(index, int(chosen.sum()), num_bytes)
             if demand.together:
-                self._send_together(demand, delivered.user[chosen], delivered.num_bytes[chosen])
+                self._send_together(demand, delivered, np.flatnonzero(chosen))
             else:
                 self._send_each(demand, delivered, np.flatnonzero(chosen))
 
@@ -184,23 +202,32 @@ class Cells:
             node = self.cell_nodes[cell]
             self._network.send(Flow(slice=demand.slice, num_bytes=size, source=node, sink=demand.sink, sent_s=at))
 
-    def _send_together(self, demand: Demand, users: NDArray[np.int64], num_bytes: NDArray[np.int64]) -> None:
-        sums = np.bincount(self.access.cells[users], num_bytes, minlength=len(self.cell_nodes)).astype(np.int64)
-        for cell in np.flatnonzero(sums).tolist():
-            node = self.cell_nodes[cell]
-            self._network.send(Flow(slice=demand.slice, num_bytes=int(sums[cell]), source=node, sink=demand.sink))
+    def _send_together(self, demand: Demand, delivered: Delivered, chosen: NDArray[np.int64]) -> None:
+        cell_of = self.access.cells[delivered.user[chosen]]
+        for cell in np.unique(cell_of).tolist():
+            here = chosen[cell_of == cell]
+            self._network.send(
+                Flow(
+                    slice=demand.slice, num_bytes=int(delivered.num_bytes[here].sum()), source=self.cell_nodes[cell],
+                    sink=demand.sink, sent_s=float(delivered.offered_s[here].mean()),
+                )
+            )  # fmt: skip
 
     # --- flows to users ------------------------------------------------------------------------------------
 
     def deliver_to_user(self, number: int, flow: Flow, now_s: float) -> None:
-        """Take a flow that has reached its user's gNB; called by the network.
+        """Take a flow that has reached its sink; called by the network.
 
         Raises:
-            ValueError: There is no such user.
+            ValueError: There is no such user, or the user belongs to another slice.
         """
         user = flow.user
         if user is None or not 0 <= user < self.access.cells.size:
             msg = f"user: got {user}, expected one of the {self.access.cells.size} users, counted from 0"
+            raise ValueError(msg)
+        own = self.access.slices[int(self.access.user_slices[user])].name
+        if own != flow.slice:
+            msg = f"user: got a flow of {flow.slice} for user {user} of {own}, expected a flow of the user's slice"
             raise ValueError(msg)
         tag = (user, flow.num_bytes, now_s)
         self._to_users.append(tag)
@@ -222,23 +249,28 @@ class Cells:
         )
 
     def _lose(self, lost: Delivered) -> None:
+        of_slice = self.access.user_slices
         for user, num_bytes, at in zip(
             lost.user.tolist(), lost.num_bytes.tolist(), lost.offered_s.tolist(), strict=True
         ):
             numbers = self._tagged.get((user, num_bytes, at))
             if numbers:
                 self._network.radio_lost(numbers.popleft())
+                if not numbers:
+                    del self._tagged[user, num_bytes, at]
             else:
-                self._network.book.air_lose(int(self.access.user_slices[user]), num_bytes)
+                self._network.book.air_lose(int(of_slice[user]), 1, num_bytes)
 
     # --- what the network asks for ----------------------------------------------------------------------------
 
     def set_ratios(self, ratios: Mapping[str, ResourceRatio]) -> None:
         """Hold the slices to these shares of every cell."""
+        self._catch_up(self._network.now_s)
         self.access.set_ratios(ratios)
 
     def set_cell_up(self, node: str, up: bool) -> None:
         """Take the cell at a gNB out of service or back."""
+        self._catch_up(self._network.now_s)
         self.access.set_cell_up(self.cell_nodes.index(node), up)
 
     def check(self) -> None:
@@ -249,7 +281,9 @@ class Cells:
         """Return all that changes, by reference; the network copies it."""
         return {
             name: getattr(self, name)
-            for name in ("access", "movement", "_speakers", "_tagged", "_to_users", "_ticks", "_start_s")
+            for name in (
+                "access", "movement", "_speakers", "_tagged", "_to_users", "_through", "_gone", "_ticks", "_start_s",
+            )  # fmt: skip
         }
 
     def restored(self, network: "Network", state: Mapping[str, Any]) -> "Cells":

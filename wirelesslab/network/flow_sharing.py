@@ -88,6 +88,16 @@ class FlowAccess:
         return self._now_s
 
     @property
+    def cells(self) -> NDArray[np.int64]:
+        """Cell of each user, shape (users,)."""
+        return self._users.cell.copy()
+
+    @property
+    def user_slices(self) -> NDArray[np.int64]:
+        """Place in `slices` of each user's slice, shape (users,)."""
+        return self._users.slice_index.copy()
+
+    @property
     def next_s(self) -> float:
         """When a file comes or is through next, as far as is known; inf if nothing is waiting."""
         self._admit()
@@ -118,6 +128,10 @@ class FlowAccess:
         self._offers.latest_s = self._now_s
         delivered, self._ready = Delivered.joined(self._ready), []
         return delivered
+
+    def given_up(self) -> Delivered:
+        """Return nothing: files wait until they are through."""
+        return Delivered.none()
 
     def set_ratios(self, ratios: Mapping[str, ResourceRatio]) -> None:
         """From now on, hold these slices to these shares of every cell.

@@ -2,7 +2,6 @@
 
 from collections import deque
 from collections.abc import Callable, Generator
-from copy import deepcopy
 from dataclasses import replace
 from math import inf
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
@@ -12,17 +11,18 @@ import numpy as np
 import simpy
 
 from wirelesslab import check
-from wirelesslab.network.agenda import Agenda, Due
+from wirelesslab.network.agenda import Agenda
 from wirelesslab.network.books import FlowBook
+from wirelesslab.network.changes import carry_out
 from wirelesslab.network.flows import Flow, FlowRecord, OnTheWay, Outcome, Packet, check_flow
-from wirelesslab.network.queues import Station, check_ratios
+from wirelesslab.network.queues import Station
 from wirelesslab.network.routing import Routes
 from wirelesslab.network.run import Run, run_of
 from wirelesslab.network.schedulers import Scheduler, WeightedFair
 from wirelesslab.network.slices import DOMAINS, Domain, ResourceRatio, Slice, check_slices
-from wirelesslab.network.snapshots import Snapshot
+from wirelesslab.network.snapshots import Snapshot, take_over, written_state
 from wirelesslab.network.topology import check_graph
-from wirelesslab.network.view import Action, ActionRecord, SetActive, SetRatios, SetUp, View
+from wirelesslab.network.view import Action, ActionRecord, View
 from wirelesslab.rng import stream
 
 if TYPE_CHECKING:
@@ -106,20 +106,20 @@ class Network:
         self._index = {s.name: index for index, s in enumerate(slices)}
         self._promise = [inf if s.level.delay_s is None else s.level.delay_s for s in slices]
         self._segment_bytes, self._spans = segment_bytes, spans
-        self._records: dict[str, Any] = {}
-        self._ratios: dict[Domain, dict[str, ResourceRatio]] = {
+        self.memory: dict[str, Any] = {}
+        self.ratios: dict[Domain, dict[str, ResourceRatio]] = {
             domain: {s.name: s.ratio(domain) for s in slices} for domain in DOMAINS
         }
-        self._active = [True] * len(slices)
-        self._down: set[str] = set()
-        self._number = 0
-        self._ways: dict[int, OnTheWay] = {}
+        self.active = [True] * len(slices)
+        self.down: set[str] = set()
+        self.next_number = 0
+        self.ways: dict[int, OnTheWay] = {}
         self.book = FlowBook.empty(slices, report_s)
         self.actions: list[ActionRecord] = []
         self.flow_records: deque[FlowRecord] = deque(maxlen=keep_records)
         self.links = {(a, b): self._link(a, b) for a, b in graph.edges}
         self.servers = {node: self._server(node) for node, kind in graph.nodes.items() if kind.get("operations_per_s")}
-        self._stations = {s.name: s for s in (*self.links.values(), *self.servers.values())}
+        self.stations = {s.name: s for s in (*self.links.values(), *self.servers.values())}
         self._delay_s = {(a, b): float(link["delay_s"]) for a, b, link in graph.edges(data=True)}
         self.routes = Routes(graph)
         self.agenda.after(report_s, self.report)
@@ -129,7 +129,7 @@ class Network:
         buffer = link.get("buffer_bytes")
         return Station(
             f"{a}->{b}", self.agenda, self.slices, self.settings["scheduler"], float(link["rate_bps"]),
-            self._sent, self._lost, ratios=tuple(self._ratios["transport"].values()), spans=self._spans,
+            self._sent, self.lose, ratios=tuple(self.ratios["transport"].values()), spans=self._spans,
             buffer_bytes=inf if buffer is None else float(buffer),
         )  # fmt: skip
 
@@ -138,8 +138,8 @@ class Network:
         servers = int(kind.get("num_servers", 1))
         return Station(
             node, self.agenda, self.slices, self.settings["scheduler"], float(kind["operations_per_s"]) * servers,
-            self._computed, self._lost, servers=servers, spans=self._spans,
-            ratios=tuple(self._ratios["compute"].values()), waiting_span="wait for server", service_span="compute",
+            self._computed, self.lose, servers=servers, spans=self._spans,
+            ratios=tuple(self.ratios["compute"].values()), waiting_span="wait for server", service_span="compute",
         )  # fmt: skip
 
     # --- living on it ------------------------------------------------------------------------------------
@@ -165,7 +165,7 @@ class Network:
             msg = f"add: {self.name_of(actor)} lives here already; build another one, with a name of its own"
             raise ValueError(msg)
         name = getattr(actor, "name", "") or self._fresh_name(type(actor).__name__.lower())
-        if name in self.actors or name == self.name or name in self._stations:
+        if name in self.actors or name == self.name or name in self.stations:
             msg = f"name: got {name!r}, which is taken; taken are {sorted([self.name, *self.actors])}"
             raise ValueError(msg)
         self.actors[name] = actor
@@ -199,9 +199,9 @@ class Network:
 
     def record(self, name: str, make: Callable[[], T]) -> T:
         """Return the record kept under `name`, made by `make` the first time: where actors keep their state."""
-        if name not in self._records:
-            self._records[name] = make()
-        return cast(T, self._records[name])
+        if name not in self.memory:
+            self.memory[name] = make()
+        return cast(T, self.memory[name])
 
     def rng(self, *name: str | int) -> np.random.Generator:
         """Return the stream of randomness of that name; nobody else's draws disturb it."""
@@ -254,14 +254,14 @@ class Network:
         index = self.slice_index(flow.slice)
         route = self.routes.path(flow.source, flow.sink)
         now = self.agenda.env._now
-        number = self._number
-        self._number = number + 1
+        number = self.next_number
+        self.next_number = number + 1
         sent_s = now if flow.sent_s is None else flow.sent_s
         deadline_s = flow.deadline_s if flow.deadline_s is not None else sent_s + self._promise[index]
         way = OnTheWay(flow, number, index, sent_s, deadline_s, now)
-        self._ways[number] = way
+        self.ways[number] = way
         self.book.begin(index, flow.num_bytes, now)
-        if not self._active[index]:
+        if not self.active[index]:
             self._end(way, "slice not active")
             return number
         if route is None:
@@ -272,12 +272,12 @@ class Network:
         while left > 0:
             part = min(size, left)
             left -= part
-            self._forward(Packet(way, 0.0, part, route, spans=[] if self._spans else None))
+            self.forward(Packet(way, 0.0, part, route, spans=[] if self._spans else None))
         return number
 
     # --- a packet's journey ------------------------------------------------------------------------------
 
-    def _forward(self, packet: Packet) -> None:
+    def forward(self, packet: Packet) -> None:
         """Take a packet on from the node where it is."""
         route, hop = packet.route, packet.hop
         if hop + 1 < len(route):
@@ -286,7 +286,7 @@ class Network:
             return
         way = packet.way
         way.segments_left -= 1
-        if way.segments_left or way.number not in self._ways:
+        if way.segments_left or way.number not in self.ways:
             return
         flow = way.flow
         if flow.operations:
@@ -308,14 +308,14 @@ class Network:
         if delay_s:
             self.agenda.after(delay_s, self.arrive, packet)
         else:
-            self._forward(packet)
+            self.forward(packet)
 
     def arrive(self, packet: Packet) -> None:
         """Receive a packet at the next node of its route; called by the agenda."""
-        if self._down and packet.route[packet.hop] in self._down:
-            self._lost(packet, "failed")
+        if self.down and packet.route[packet.hop] in self.down:
+            self.lose(packet, "failed")
         else:
-            self._forward(packet)
+            self.forward(packet)
 
     def _computed(self, packet: Packet) -> None:
         self._arrived(packet)
@@ -337,26 +337,27 @@ class Network:
 
     def radio_delivered(self, number: int, time_s: float) -> None:
         """End a flow whose last bytes reached their user at `time_s`; called by the radio."""
-        way = self._ways.get(number)
+        way = self.ways.get(number)
         if way is not None:
             self._end(way, "delivered", ended_s=time_s)
 
     def radio_lost(self, number: int) -> None:
         """End a flow that the radio gave up."""
-        way = self._ways.get(number)
+        way = self.ways.get(number)
         if way is not None:
             self._end(way, "cell full")
 
-    def _lost(self, packet: Packet, reason: str) -> None:
+    def lose(self, packet: Packet, reason: str) -> None:
+        """End the flow of a packet that cannot go on."""
         way = packet.way
-        if way.number in self._ways:
+        if way.number in self.ways:
             self._end(way, cast(Outcome, reason), packet)
 
     def _end(self, way: OnTheWay, outcome: Outcome, packet: Packet | None = None, ended_s: float | None = None) -> None:
         now = self.agenda.env._now
         ended_s = now if ended_s is None else ended_s
         flow = way.flow
-        del self._ways[way.number]
+        del self.ways[way.number]
         self.book.end(way, outcome, ended_s, now)
         if self.flow_records.maxlen != 0 or flow.receiver or self.trace is not None:
             spans = () if packet is None or packet.spans is None else tuple(packet.spans)
@@ -382,9 +383,9 @@ class Network:
         """Return what the network looks like now; windows are reckoned from `before`."""
         return View(
             time_s=self.now_s,
-            slices={s.name: self.book.view(i, self._active[i]) for i, s in enumerate(self.slices)},
-            ratios={domain: dict(shares) for domain, shares in self._ratios.items()},
-            down=tuple(sorted(self._down)),
+            slices={s.name: self.book.view(i, self.active[i]) for i, s in enumerate(self.slices)},
+            ratios={domain: dict(shares) for domain, shares in self.ratios.items()},
+            down=tuple(sorted(self.down)),
             before=None if before is None else replace(before, before=None),
         )
 
@@ -392,7 +393,7 @@ class Network:
         """Do what is wished or refuse it; the record says which, and the run goes on."""
         refused = ""
         try:
-            self._do(action)
+            carry_out(self, action)
         except (ValueError, TypeError) as error:
             refused = str(error)
         record = ActionRecord(time_s=self.now_s, by=by, action=action, refused=refused)
@@ -400,69 +401,6 @@ class Network:
         if self.trace is not None:
             self.trace.instant(by, f"{action}{' REFUSED: ' + refused if refused else ''}", self.now_s)
         return record
-
-    def _do(self, action: Action) -> None:
-        if isinstance(action, SetRatios):
-            self._set_ratios(action)
-        elif isinstance(action, SetUp):
-            self._set_up(action.element, action.up)
-        elif isinstance(action, SetActive):
-            self._active[self.slice_index(action.slice)] = action.active
-        else:
-            msg = f"apply: got {type(action).__name__}, expected SetRatios, SetUp or SetActive"
-            raise TypeError(msg)
-
-    def _set_ratios(self, action: SetRatios) -> None:
-        for name in action.ratios:
-            self.slice_index(name)
-        wished = {**self._ratios[action.domain], **action.ratios}
-        ratios = tuple(wished[s.name] for s in self.slices)
-        check_ratios(ratios, self.slices, 1, action.domain)
-        if action.domain == "radio":
-            for actor in self.actors.values():
-                if hasattr(actor, "set_ratios"):
-                    actor.set_ratios(wished)
-        else:
-            stations = self.links.values() if action.domain == "transport" else self.servers.values()
-            chosen = [s for s in stations if action.element in {"", s.name}]
-            if not chosen:
-                msg = f"element: got {action.element!r}, expected one of {sorted(s.name for s in stations)}"
-                raise ValueError(msg)
-            for station in chosen:  # all are asked before one is changed
-                check_ratios(ratios, self.slices, station.servers, station.name)
-            for station in chosen:
-                station.set_ratios(ratios)
-        if not action.element:
-            self._ratios[action.domain] = wished
-
-    def _set_up(self, element: str, up: bool) -> None:
-        self.check_element(element)
-        (self._down.discard if up else self._down.add)(element)
-        down_links = {(a, b) for (a, b), s in self.links.items() if s.name in self._down}
-        down_nodes = {node for node in self.graph if node in self._down}
-        self.routes = Routes(self.graph, down_nodes=frozenset(down_nodes), down_links=frozenset(down_links))
-        for (a, b), station in self.links.items():
-            serves = station.name not in self._down and a not in down_nodes and b not in down_nodes
-            if serves != station.up:
-                for packet in station.set_up(serves):
-                    self._send_another_way(packet, a)
-        for node, server in self.servers.items():
-            if (node not in down_nodes) != server.up:
-                for packet in server.set_up(node not in down_nodes):
-                    self._lost(packet, "failed")
-        for actor in self.actors.values():
-            if element in getattr(actor, "cell_nodes", ()):
-                actor.set_cell_up(element, up)
-
-    def _send_another_way(self, packet: Packet, node: str) -> None:
-        if packet.way.number not in self._ways:
-            return
-        route = None if node in self._down else self.routes.path(node, packet.way.flow.sink)
-        if route is None:
-            self._lost(packet, "no route")
-        else:
-            packet.route, packet.hop = route, 0
-            self._forward(packet)
 
     # --- time ----------------------------------------------------------------------------------------------
 
@@ -489,12 +427,12 @@ class Network:
         Raises:
             AssertionError: Something was lost or invented: a bug, never bad input.
         """
-        for station in self._stations.values():
+        for station in self.stations.values():
             station.account().check()
         for actor in self.actors.values():
             if hasattr(actor, "check"):
                 actor.check()
-        self.book.check(self.now_s, list(self._ways.values()))
+        self.book.check(self.now_s, list(self.ways.values()))
 
     # --- written down and built again -----------------------------------------------------------------------
 
@@ -504,47 +442,11 @@ class Network:
         Raises:
             RuntimeError: An actor waits for something that cannot be written down.
         """
-        state: dict[str, Any] = {
-            "dues": [tuple(due) for due in self.agenda.written()],
-            "stations": {name: station.state() for name, station in self._stations.items()},
-            "records": self._records,
-            "ratios": self._ratios,
-            "active": self._active,
-            "down": sorted(self._down),
-            "number": self._number,
-            "ways": self._ways,
-            "book": self.book,
-            "actions": self.actions,
-            "flow_records": self.flow_records,
-            "actors": {name: actor.state() for name, actor in self.actors.items() if hasattr(actor, "state")},
-        }
-        return Snapshot(self.now_s, dict(self.settings), dict(self.actors), deepcopy(state))
+        return Snapshot(self.now_s, dict(self.settings), dict(self.actors), written_state(self))
 
     @classmethod
     def restored(cls, snapshot: Snapshot) -> "Network":
         """Build the network that was written down: it goes on as that one did, to the last bit."""
         network = cls(**snapshot.settings)
-        state = deepcopy(dict(snapshot.state))
-        agenda = Agenda(snapshot.time_s)
-        network.agenda = agenda
-        for name, station in network._stations.items():
-            station.agenda = agenda
-            station.set_state(state["stations"][name])
-        network._records, network._ratios, network._active = state["records"], state["ratios"], state["active"]
-        network._number, network._ways, network.book = state["number"], state["ways"], state["book"]
-        network.actions, network.flow_records = state["actions"], state["flow_records"]
-        network._down = set(state["down"])
-        down_links = {(a, b) for (a, b), s in network.links.items() if s.name in network._down}
-        down_nodes = frozenset(node for node in network.graph if node in network._down)
-        network.routes = Routes(network.graph, down_nodes=down_nodes, down_links=frozenset(down_links))
-        for name, actor in snapshot.actors.items():
-            fresh = actor.restored(network, state["actors"][name]) if name in state["actors"] else actor
-            network.actors[name] = fresh
-
-        def part(name: str) -> Any:
-            if name == network.name:
-                return network
-            return network._stations.get(name) or network.actors[name]
-
-        agenda.rebuild([Due(*due) for due in state["dues"]], part, lambda name: network.actors[name].run(network))
+        take_over(network, snapshot)
         return network

@@ -237,9 +237,9 @@ def sift(heap: NDArray[np.int32], metric: Floats, first: int, size: int, at: int
 @njit(cache=True, nogil=True, error_model="numpy")
 def take_in(
     now: float, users: Users, order: Order, pool: Pool, books: Books,
-    who: Integers, num_bytes: Integers, offered: Floats, marks: Integers, rule: Rule,
+    who: Integers, num_bytes: Integers, offered: Floats, lost_s: Floats, marks: Integers, rule: Rule,
 ) -> bool:  # fmt: skip
-    """Queue what was offered up to `now`, or drop it where the buffer is full; False if the pool is."""
+    """Queue what was offered up to `now`, or drop it where the buffer is full (`lost_s` says when); False if the pool is."""
     counts, times = books.counts, books.times
     at = marks[TAKEN]
     while at < who.size and offered[at] <= now + 1e-6 * rule.slot_s:
@@ -253,6 +253,7 @@ def take_in(
         if users.queued[user] + size > rule.buffer_bytes:
             counts[DROPPED_BYTES, r] += size
             counts[DROPPED_PACKETS, r] += 1
+            lost_s[at] = now
         else:
             # Negative for a packet that came while the last slot was on the air; the sum is right at `now`.
             times[INTEGRAL, r] += counts[WAITING_PACKETS, r] * (offered[at] - times[SINCE, r])
@@ -384,7 +385,7 @@ def serve_row(
 @njit(cache=True, nogil=True, error_model="numpy")
 def run_slots(
     first_slot: int, gains: NDArray[np.float32], users: Users, order: Order, pool: Pool, books: Books,
-    scratch: Scratch, output: Output, who: Integers, num_bytes: Integers, offered: Floats,
+    scratch: Scratch, output: Output, who: Integers, num_bytes: Integers, offered: Floats, lost_s: Floats,
     ratios: Floats, up: NDArray[np.bool_], marks: Integers, rule: Rule,
 ) -> int:  # fmt: skip
     """Run the slots whose gains, shape (slots, users), are given; `first_slot` is the number of the first.
@@ -397,7 +398,7 @@ def run_slots(
     sizes = np.zeros(num_slices, np.int64)
     while marks[SLOT] < first_slot + gains.shape[0]:
         slot = marks[SLOT]
-        if not take_in(slot * rule.slot_s, users, order, pool, books, who, num_bytes, offered, marks, rule):
+        if not take_in(slot * rule.slot_s, users, order, pool, books, who, num_bytes, offered, lost_s, marks, rule):
             return POOL_FULL
         if marks[NUM_OUT] + marks[WAITING] > output.user.size:
             return OUT_FULL

@@ -7,6 +7,7 @@ end. Users' rates are flat over the band.
 """
 
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -139,6 +140,7 @@ class SlotAccess:
             np.zeros(len(slices)), np.zeros(len(slices)),
         )  # fmt: skip
         self._output = _output(0)
+        self._lost: list[Delivered] = []
         self._gains = np.zeros((1, num_users), np.float32)
 
     def _numbers(self) -> kernels.Rule:
@@ -195,6 +197,11 @@ class SlotAccess:
         return self._users.row.astype(np.int64) // len(self.slices)
 
     @property
+    def user_slices(self) -> NDArray[np.int64]:
+        """Place in `slices` of each user's slice, shape (users,)."""
+        return self._slice_of.copy()
+
+    @property
     def backlog_bytes(self) -> NDArray[np.int64]:
         """Bytes that wait for each user, shape (users,); packets of the slot on the air not yet included."""
         return self._users.queued.copy()
@@ -221,6 +228,7 @@ class SlotAccess:
         parts: list[Delivered] = []
         who, num_bytes, offered = self._offers.waiting()
         self._marks[kernels.TAKEN] = 0
+        lost_s = np.full(who.size, -1.0)
         batch = max(1, BATCH // max(self.num_users, 1))
         while (first := int(self._marks[kernels.SLOT])) < until:
             count = min(batch, until - first)
@@ -231,7 +239,7 @@ class SlotAccess:
             while True:
                 code = kernels.run_slots(
                     first, gains, self._users, self._order, self._pool, self._books, self._scratch, self._output,
-                    who, num_bytes, offered, self._ratios, self._up, self._marks, self._rule,
+                    who, num_bytes, offered, lost_s, self._ratios, self._up, self._marks, self._rule,
                 )  # fmt: skip
                 if code == kernels.DONE:
                     break
@@ -241,11 +249,19 @@ class SlotAccess:
                     parts.append(self._flushed())
                     if self._marks[kernels.WAITING] > self._output.user.size // 2:
                         self._output = _output(2 * int(self._marks[kernels.WAITING]) + 64)
+        lost = np.flatnonzero(lost_s >= 0)
+        if lost.size:
+            self._lost.append(Delivered(who[lost], num_bytes[lost], offered[lost], lost_s[lost]))
         self._offers.drop_first(int(self._marks[kernels.TAKEN]))
         self._offers.latest_s = max(self._offers.latest_s, float(until_s))
         if self._marks[kernels.NUM_OUT]:
             parts.append(self._flushed())
         return parts[0] if len(parts) == 1 else Delivered.joined(parts)
+
+    def given_up(self) -> Delivered:
+        """Return the packets that found their user's buffer full since the last call."""
+        lost, self._lost = Delivered.joined(self._lost), []
+        return lost
 
     def _flushed(self) -> Delivered:
         count = int(self._marks[kernels.NUM_OUT])
@@ -362,6 +378,7 @@ class SlotAccess:
             "up": self._up.copy(),
             "fading": {key: array.copy() for key, array in self._fading.items()},
             "rng": self._rng.bit_generator.state,
+            "lost": {key: array.copy() for key, array in vars(Delivered.joined(self._lost)).items()},
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -377,8 +394,20 @@ class SlotAccess:
         self._marks, self._ratios, self._up = (state[key].copy() for key in ("marks", "ratios", "up"))
         self._fading = {key: array.copy() for key, array in state["fading"].items()}
         self._rng.bit_generator.state = state["rng"]
+        lost = Delivered(**{key: array.copy() for key, array in state["lost"].items()})
+        self._lost = [lost] if lost.user.size else []
         self._any_saturated = bool(self._users.saturated.any())
         self._sort()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "SlotAccess":
+        # The users' columns are views of one array of records, and compiled for that: a copy must be laid out alike.
+        twin = SlotAccess.__new__(SlotAccess)
+        memo[id(self)] = twin
+        twin.__dict__.update({name: deepcopy(value, memo) for name, value in vars(self).items() if name != "_users"})
+        twin._users = kernels.idle_users(self.num_users)
+        for column, values in zip(twin._users, self._users, strict=True):
+            column[:] = values
+        return twin
 
 
 def _output(capacity: int) -> kernels.Output:

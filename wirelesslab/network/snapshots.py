@@ -2,12 +2,22 @@
 
 from collections import deque
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pickle import dumps
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from wirelesslab.network.agenda import Agenda, Due
+from wirelesslab.network.changes import routes_of
+
+if TYPE_CHECKING:
+    from wirelesslab.network.simulation import Network
+
+# What of a network changes, beside its stations, its actors and what is due.
+CHANGING = ("memory", "ratios", "active", "down", "next_number", "ways", "book", "actions", "flow_records")
 
 
 @dataclass(frozen=True)
@@ -29,6 +39,42 @@ class Snapshot:
     def digest(self) -> str:
         """Return a hash of the whole state: equal states have equal digests."""
         return sha256(dumps(_canonical(self.state))).hexdigest()
+
+
+def written_state(network: "Network") -> dict[str, Any]:
+    """Return a copy of everything in a network that changes.
+
+    Raises:
+        RuntimeError: An actor waits for something that cannot be written down.
+    """
+    state = {
+        "dues": [tuple(due) for due in network.agenda.written()],
+        "stations": {name: station.state() for name, station in network.stations.items()},
+        "actors": {name: actor.state() for name, actor in network.actors.items() if hasattr(actor, "state")},
+        **{name: getattr(network, name) for name in CHANGING},
+    }
+    return deepcopy(state)
+
+
+def take_over(network: "Network", snapshot: Snapshot) -> None:
+    """Put a fresh network into the state that was written down."""
+    state = deepcopy(dict(snapshot.state))
+    network.agenda = Agenda(snapshot.time_s)
+    for name, station in network.stations.items():
+        station.agenda = network.agenda
+        station.set_state(state["stations"][name])
+    for name in CHANGING:
+        setattr(network, name, state[name])
+    network.routes = routes_of(network)
+    for name, actor in snapshot.actors.items():
+        kept = state["actors"]
+        network.actors[name] = actor.restored(network, kept[name]) if name in kept else actor
+
+    def part(name: str) -> Any:
+        return network if name == network.name else network.stations.get(name) or network.actors[name]
+
+    dues = [Due(*due) for due in state["dues"]]
+    network.agenda.rebuild(dues, part, lambda name: network.actors[name].run(network))
 
 
 def _canonical(value: Any) -> Any:

@@ -1,7 +1,8 @@
 """Traffic models: who says how much when. Each is one law for a single source and for a million.
 
 To add one, write a class with `mean_rate_bps`, `begin`, `advance` and `ahead` (see `TrafficModel`) and
-name it in `TRAFFIC_MODELS`; video and touch are in `media_traffic`, replayed traces in `traffic_traces`.
+name it in `TRAFFIC_MODELS`; video and touch are in `media_traffic`, rates that
+move with the day in `diurnal_traffic`, replayed traces in `traffic_traces`.
 """
 
 import math
@@ -22,6 +23,7 @@ from wirelesslab.network.arrivals import (
     due,
     renewal_ahead,
 )
+from wirelesslab.network.diurnal_traffic import Diurnal
 from wirelesslab.network.media_traffic import Haptics, XrVideo
 from wirelesslab.network.packet_sizes import (
     ExponentialSize,
@@ -38,6 +40,7 @@ from wirelesslab.network.traffic_traces import TrafficTrace, load_trace
 __all__ = [
     "TRAFFIC_MODELS",
     "BetaBurst",
+    "Diurnal",
     "ExponentialSize",
     "FixedSize",
     "Ftp3",
@@ -337,6 +340,7 @@ TRAFFIC_MODELS: tuple[type[TrafficModel], ...] = (
     Periodic,
     OnOff,
     BetaBurst,
+    Diurnal,
     XrVideo,
     Haptics,
     TrafficTrace,
