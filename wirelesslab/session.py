@@ -186,7 +186,7 @@ def run_sim(sim: Sim | ModuleType, name: str, config: Any, session: Session) -> 
         "sim_config": json.dumps(results.describe(config)),
         "quick": int(session.quick),
     }
-    if "errors" not in result:
+    if "errors" not in result and "failures" in result.attrs:
         first = json.loads(result.attrs["failures"])[0]
         msg = f"every grid point failed; the first, {first['point']}: {first['error']}"
         raise StudyFailedError(msg)

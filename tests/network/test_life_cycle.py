@@ -61,11 +61,11 @@ def test_ten_thousand_random_lives_leave_exactly_nothing(rule, lives):
             name = living[rng.integers(len(living))]
             step = rng.choice(ALLOWED[life.state(name)])
             if step == "modify":
-                old = life.plan(name)
+                old = life.booking(name)
                 new = replace(old.slice_, radio=ResourceRatio(min=rng.random() * 0.6))
                 before = life.ledger.snapshot()
                 if not life.modify(name, new):
-                    assert life.plan(name) == old
+                    assert life.booking(name) == old
                     assert np.array_equal(life.ledger.held_parts, before["held_parts"])
             elif step == "admit":
                 refused += not life.admit(name)

@@ -5,6 +5,7 @@ from wirelesslab.network.failures import Outage, RandomFailures
 from wirelesslab.network.flows import Flow, FlowRecord
 from wirelesslab.network.planning import (
     PLANS,
+    ForeseenShares,
     Plan,
     Planner,
     ProportionalShares,
@@ -47,11 +48,12 @@ from wirelesslab.network.traffic import (
 from wirelesslab.network.view import Action, ActionRecord, SetActive, SetRatios, SetUp, SliceView, View
 
 __all__ = [
-    "EMBB", "MIOT", "PLANS", "SCHEDULERS", "TRAFFIC_MODELS", "URLLC", "V2X", "Account", "Action", "ActionRecord", "Actor",
-    "BetaBurst", "Delivered", "Diurnal", "EarliestDeadline", "ExponentialSize", "FirstComeFirstServed", "FixedSize", "Flow",
-    "FlowRecord", "Ftp3", "Haptics", "HyperexponentialSize", "Network", "OnOff", "Outage", "ParetoSize", "Periodic",
-    "Plan", "Planner", "Poisson", "ProportionalShares", "RadioAccess", "RandomFailures", "ResourceRatio", "RoundRobin",
-    "Run", "SNssai", "Scheduler", "SeasonalShares", "ServiceLevel", "SetActive", "SetRatios", "SetUp", "Slice",
-    "SliceView", "Snapshot", "SquareRootShares", "StaticShares", "StrictPriority", "TrafficModel", "TrafficTrace", "View",
-    "WeightedFair", "XrVideo", "hex_cells", "line", "load_trace", "metro", "single_cell",
+    "EMBB", "MIOT", "PLANS", "SCHEDULERS", "TRAFFIC_MODELS", "URLLC", "V2X", "Account", "Action", "ActionRecord",
+    "Actor", "BetaBurst", "Delivered", "Diurnal", "EarliestDeadline", "ExponentialSize", "FirstComeFirstServed",
+    "FixedSize", "Flow", "FlowRecord", "ForeseenShares", "Ftp3", "Haptics", "HyperexponentialSize", "Network",
+    "OnOff", "Outage", "ParetoSize", "Periodic", "Plan", "Planner", "Poisson", "ProportionalShares", "RadioAccess",
+    "RandomFailures", "ResourceRatio", "RoundRobin", "Run", "SNssai", "Scheduler", "SeasonalShares", "ServiceLevel",
+    "SetActive", "SetRatios", "SetUp", "Slice", "SliceView", "Snapshot", "SquareRootShares", "StaticShares",
+    "StrictPriority", "TrafficModel", "TrafficTrace", "View", "WeightedFair", "XrVideo", "hex_cells", "line",
+    "load_trace", "metro", "single_cell",
 ]  # fmt: skip

@@ -24,12 +24,14 @@ class Due(NamedTuple):
         owner: Name of the part, or of the actor that sleeps until then.
         method: What of it is called; "" wakes an actor.
         arguments: With what.
+        number: Its number on the agenda, by which parts strike it out.
     """
 
     time_s: float
     owner: str
     method: str
     arguments: tuple[Any, ...]
+    number: int
 
 
 class Agenda:
@@ -46,6 +48,11 @@ class Agenda:
         self._asleep: dict[str, tuple[float, int]] = {}  # actor -> when it wakes, and its place in the order
         self._names: dict[simpy.Process | None, str] = {}
         self._waking = ""
+
+    @property
+    def next_number(self) -> int:
+        """The number of the next entry."""
+        return self._next
 
     @property
     def now(self) -> float:
@@ -125,23 +132,29 @@ class Agenda:
             )
             raise RuntimeError(msg)
         entries = [
-            (number, Due(time, handler.__self__.name, handler.__name__, arguments))  # type: ignore[attr-defined]
+            Due(time, handler.__self__.name, handler.__name__, arguments, number)  # type: ignore[attr-defined]
             for number, (time, handler, arguments) in self._dues.items()
         ]
-        entries += [(number, Due(time, name, "", ())) for name, (time, number) in self._asleep.items()]
-        return [due for _, due in sorted(entries, key=lambda entry: entry[0])]
+        entries += [Due(time, name, "", (), number) for name, (time, number) in self._asleep.items()]
+        return sorted(entries, key=lambda due: due.number)
 
     def rebuild(
-        self, dues: list[Due], parts: Callable[[str], Any], story: Callable[[str], Generator[simpy.Event, Any, Any]]
+        self,
+        dues: list[Due],
+        next_number: int,
+        parts: Callable[[str], Any],
+        story: Callable[[str], Generator[simpy.Event, Any, Any]],
     ) -> None:
-        """Put down again what was written, in the same order.
+        """Put down again what was written, in the same order and under the same numbers.
 
         Args:
             dues: What `written` returned.
+            next_number: What it was then.
             parts: Finds a part by its name.
             story: Returns the generator of an actor, which goes on from the actor's record.
         """
         for due in dues:
+            self._next = due.number
             if due.method:
                 self._rebuild_due(due, getattr(parts(due.owner), due.method))
                 continue
@@ -160,6 +173,7 @@ class Agenda:
                 )
                 raise RuntimeError(msg)
             self.start(due.owner, _after(first, generator))
+        self._next = next_number
 
     def _rebuild_due(self, due: Due, handler: Handler) -> None:
         number = self._next

@@ -118,6 +118,9 @@ class Cells:
                 raise ValueError(msg)
             rng = network.rng("users", self.name, demand.slice)
             self._speakers[demand.slice] = (users, demand.model.begin(rng, users.size), rng)
+        for cell, node in enumerate(self.cell_nodes):
+            if node in network.down:
+                self.access.set_cell_up(cell, False)
         network.agenda.after(self.tick_s, self.tick)
 
     def tick(self) -> None:
@@ -249,6 +252,8 @@ class Cells:
         )
 
     def _lose(self, lost: Delivered) -> None:
+        if not lost.user.size:
+            return
         of_slice = self.access.user_slices
         for user, num_bytes, at in zip(
             lost.user.tolist(), lost.num_bytes.tolist(), lost.offered_s.tolist(), strict=True

@@ -1,4 +1,4 @@
-"""Traffic whose rate moves with the time of day, or in any other steps: office hours, an evening peak, a flash crowd."""
+"""Traffic whose rate moves with the time of day, or in any other steps: an evening peak, a flash crowd."""
 
 import math
 from dataclasses import dataclass
@@ -55,7 +55,7 @@ class Diurnal(Placed):
     @property
     def mean_rate_bps(self) -> float:
         """Offered rate of one source in the long run."""
-        return 8 * self._expected()[-1] / self.period_s * size_law(self.num_bytes).mean_bytes
+        return 8 * float(self._expected()[-1]) / self.period_s * size_law(self.num_bytes).mean_bytes
 
     def begin(self, rng: Rng, num_sources: int, /) -> Memory:
         """Return the memory of sources at time 0."""
@@ -122,6 +122,4 @@ def day_of_rates(mean_per_s: float, swing: float, peak: float, steps: int = 24) 
     check.within(0, 1, swing=swing, peak=peak)
     check.positive_integer(steps=steps)
     middles = ((step + 0.5) / steps for step in range(steps))
-    return tuple(
-        round(mean_per_s * (1 + swing * math.cos(2 * math.pi * (middle - peak))), 6) for middle in middles
-    )
+    return tuple(round(mean_per_s * (1 + swing * math.cos(2 * math.pi * (middle - peak))), 6) for middle in middles)

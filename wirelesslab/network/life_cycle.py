@@ -54,7 +54,7 @@ class Decision:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Booking:
     """A slice that is not terminated: its state, and the elements on which it has its share."""
 
     slice_: Slice
@@ -99,7 +99,7 @@ class LifeCycle:
         self.rule: ReservationRule = rule or AdmitWhatFits()
         self.now_s = 0.0
         self.events: list[LifeCycleEvent] = []
-        self._plans: dict[str, Plan] = {}
+        self._plans: dict[str, Booking] = {}
 
     @property
     def slices(self) -> tuple[Slice, ...]:
@@ -110,8 +110,8 @@ class LifeCycle:
         """Return the state of a slice; one that was never prepared counts as terminated."""
         return self._plans[name].state if name in self._plans else "terminated"
 
-    def plan(self, name: str) -> Plan:
-        """Return the plan of a slice that is not terminated.
+    def booking(self, name: str) -> Booking:
+        """Return the booking of a slice that is not terminated.
 
         Raises:
             ValueError: There is none.
@@ -133,7 +133,7 @@ class LifeCycle:
             if plan.slice_.snssai == slice_.snssai:
                 msg = f"{slice_.name}: got S-NSSAI {slice_.snssai}, which {plan.slice_.name} has; expected another"
                 raise ValueError(msg)
-        plan = Plan(slice_, tuple(dict.fromkeys(elements)), "prepared")
+        plan = Booking(slice_, tuple(dict.fromkeys(elements)), "prepared")
         self.ledger.lacking(slice_.name, plan.wanted)  # names an element that is unknown
         self._plans[slice_.name] = plan
         self._record(slice_.name, "prepare", "", "prepared")
@@ -141,7 +141,7 @@ class LifeCycle:
     def admit(self, name: str, *, time_s: float | None = None) -> Decision:
         """Reserve what a prepared slice needs, if the rule lets it in and it fits; otherwise it stays prepared."""
         plan = self._begin(name, "admit", time_s)
-        return self._reserve("admit", plan, Plan(plan.slice_, plan.elements, "admitted"))
+        return self._reserve("admit", plan, Booking(plan.slice_, plan.elements, "admitted"))
 
     def activate(self, name: str, *, time_s: float | None = None) -> None:
         """Let an admitted slice carry traffic."""
@@ -166,7 +166,7 @@ class LifeCycle:
                 f"{plan.slice_.snssai}; terminate the one and prepare the other"
             )
             raise ValueError(msg)
-        new = Plan(slice_, plan.elements if elements is None else tuple(dict.fromkeys(elements)), plan.state)
+        new = Booking(slice_, plan.elements if elements is None else tuple(dict.fromkeys(elements)), plan.state)
         return self._reserve("modify", plan, new)
 
     def terminate(self, name: str, *, time_s: float | None = None) -> None:
@@ -176,7 +176,7 @@ class LifeCycle:
         del self._plans[name]
         self._record(name, "terminate", plan.state, "terminated")
 
-    def _begin(self, name: str, step: str, time_s: float | None) -> Plan:
+    def _begin(self, name: str, step: str, time_s: float | None) -> Booking:
         self._clock(time_s)
         self._expect(name, step)
         return self._plans[name]
@@ -195,7 +195,7 @@ class LifeCycle:
             msg = f"{name}: got the step {step} in state {state}, expected one of {', '.join(ALLOWED[state])}"
             raise ValueError(msg)
 
-    def _reserve(self, step: str, old: Plan, new: Plan) -> Decision:
+    def _reserve(self, step: str, old: Booking, new: Booking) -> Decision:
         name = old.slice_.name
         reason = ""
         lacking = self.ledger.lacking(name, new.wanted)  # also names an element that is unknown
@@ -210,8 +210,8 @@ class LifeCycle:
         self._record(name, step, old.state, self._plans[name].state, reason)
         return Decision(not reason, reason)
 
-    def _move(self, plan: Plan, step: str, target: State) -> None:
-        self._plans[plan.slice_.name] = Plan(plan.slice_, plan.elements, target)
+    def _move(self, plan: Booking, step: str, target: State) -> None:
+        self._plans[plan.slice_.name] = Booking(plan.slice_, plan.elements, target)
         self._record(plan.slice_.name, step, plan.state, target)
 
     def _record(self, name: str, step: str, origin: State | Literal[""], target: State, reason: str = "") -> None:

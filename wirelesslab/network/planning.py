@@ -125,15 +125,45 @@ class SeasonalShares:
 
     def __post_init__(self) -> None:
         check.positive_integer(season=self.season)
+        _ = self._rule
+
+    @property
+    def _rule(self) -> SquareRootShares:
+        return SquareRootShares(capacity_bps=self.capacity_bps, least=self.least)
 
     def shares(self, history: NDArray[np.float64], window: int) -> NDArray[np.float64] | None:
         """Return what the last window asks for until a season has been seen."""
-        rule = SquareRootShares(capacity_bps=self.capacity_bps, least=self.least)
-        seen = history[window - self.season][None] if window >= self.season else history
-        return rule.shares(seen, window)
+        # counted from the end: a planner's memory may be shorter than its life
+        seen = history[-self.season][None] if len(history) >= self.season else history
+        return self._rule.shares(seen, window)
 
 
-PLANS: tuple[type[Plan], ...] = (StaticShares, ProportionalShares, SquareRootShares, SeasonalShares)
+@dataclass(frozen=True, kw_only=True)
+class ForeseenShares:
+    """What a rule would do if it knew the coming window's load: the bound on what forecasts are worth to it.
+
+    Attributes:
+        rule: It.
+        loads_bps: Load of each slice in each window, repeated when they are through.
+    """
+
+    rule: Plan
+    loads_bps: tuple[tuple[float, ...], ...]
+
+    def __post_init__(self) -> None:
+        if len({len(loads) for loads in self.loads_bps}) != 1:
+            msg = f"loads_bps: got {self.loads_bps}, expected at least one window, and every slice's load in each"
+            raise ValueError(msg)
+        for window, loads in enumerate(self.loads_bps):
+            check.within(0, np.finfo(float).max, **{f"loads_bps[{window}][{i}]": load for i, load in enumerate(loads)})
+
+    def shares(self, history: NDArray[np.float64], window: int) -> NDArray[np.float64] | None:
+        """Return the rule's shares for the load that is about to come."""
+        del history
+        return self.rule.shares(np.array(self.loads_bps[window % len(self.loads_bps)])[None], window)
+
+
+PLANS: tuple[type[Plan], ...] = (StaticShares, ProportionalShares, SquareRootShares, SeasonalShares, ForeseenShares)
 
 
 def _with_least(loads: NDArray[np.float64], least: float) -> NDArray[np.float64]:
@@ -149,9 +179,10 @@ def _with_least(loads: NDArray[np.float64], least: float) -> NDArray[np.float64]
 
 @dataclass
 class _Windows:
-    """What a planner has seen and reserved."""
+    """What a planner has seen and reserved, of the latest windows."""
 
     next_s: float
+    window: int = 0
     history: list[NDArray[np.float64]] = field(default_factory=list)
     planned: list[tuple[float, NDArray[np.float64]]] = field(default_factory=list)
     last: View | None = None
@@ -196,14 +227,19 @@ class Planner:
         names = [s.name for s in network.slices]
         if state.last is not None:
             state.history.append(np.array([view.offered_bps(n) for n in names]))
+            del state.history[: -self.history_windows]
         state.last = network.view()
-        window = len(state.history)
-        seen = np.array(state.history[-self.history_windows :]).reshape(-1, len(names))
-        shares = self.plan.shares(seen, window)
+        seen = np.array(state.history).reshape(-1, len(names))
+        shares = self.plan.shares(seen, state.window)
+        state.window += 1
         if shares is None:
             return
+        if shares.shape != (len(names),):
+            msg = f"shares: {type(self.plan).__name__} gave {shares.size}, expected one for each of {names}"
+            raise ValueError(msg)
         ratio = ResourceRatio.isolated if self.dedicated else (lambda share: ResourceRatio(min=share))
         ratios = {n: ratio(float(np.floor(share * 1e9) / 1e9)) for n, share in zip(names, shares, strict=True)}
         record = network.apply(SetRatios(domain=self.domain, ratios=ratios), by=name)
         if not record.refused:
             state.planned.append((network.now_s, shares))
+            del state.planned[: -self.history_windows]

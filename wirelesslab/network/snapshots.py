@@ -48,6 +48,7 @@ def written_state(network: "Network") -> dict[str, Any]:
         RuntimeError: An actor waits for something that cannot be written down.
     """
     state = {
+        "next_due": network.agenda.next_number,
         "dues": [tuple(due) for due in network.agenda.written()],
         "stations": {name: station.state() for name, station in network.stations.items()},
         "actors": {name: actor.state() for name, actor in network.actors.items() if hasattr(actor, "state")},
@@ -74,7 +75,7 @@ def take_over(network: "Network", snapshot: Snapshot) -> None:
         return network if name == network.name else network.stations.get(name) or network.actors[name]
 
     dues = [Due(*due) for due in state["dues"]]
-    network.agenda.rebuild(dues, part, lambda name: network.actors[name].run(network))
+    network.agenda.rebuild(dues, state["next_due"], part, lambda name: network.actors[name].run(network))
 
 
 def _canonical(value: Any) -> Any:
