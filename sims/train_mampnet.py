@@ -1,7 +1,7 @@
 """How far does an unfolded AMP come when it is trained? The curve of one training, and its weights.
 
-wirelesslab run train_mampnet                          (about 25 minutes on one core; --quick: 1 minute)
-wirelesslab run train_mampnet --setting distribution   (about 45 minutes)
+wirelesslab run train_mampnet                          (about 45 minutes on one core; --quick: 1 minute)
+wirelesslab run train_mampnet --setting distribution   (about 50 minutes)
 wirelesslab run train_mampnet --setting one-cell       (about 3 minutes)
 
 Expect: most of the gain within the first thousand steps, then a slow fall. The folder receives a
@@ -43,7 +43,7 @@ class Config:
             their "distribution", or "one-cell" with one set of pilots and parameters per device.
         steps: Gradient steps; 0 takes the setting's own number.
         frames_per_step: Frames of a step, all in one cell.
-        layers: AMP iterations.
+        layers: AMP iterations; 0 takes the setting's own number.
         passes: Refinement passes; -1 takes the setting's own number.
         refinement: What a pass sees; "setting" takes the setting's own.
         prior: What the denoiser supposes.
@@ -62,7 +62,7 @@ class Config:
     setting: Setting = "known"
     steps: int = 0
     frames_per_step: int = 48
-    layers: int = 10
+    layers: int = 0
     passes: int = -1
     refinement: Literal["setting", "none", "block", "across", "covariance"] = "setting"
     prior: Literal["block", "row"] = "block"
@@ -80,6 +80,10 @@ class Config:
 QUICK: Mapping[str, Any] = {"steps": 200, "layers": 4, "frames_per_step": 24}
 
 STEPS: Mapping[Setting, int] = {"known": 10_000, "distribution": 10_000, "one-cell": 4_000}
+# Layers, passes and what a pass sees, as chosen on validation cells.
+SHAPES: Mapping[Setting, tuple[int, int, str]] = {
+    "known": (6, 6, "covariance"), "distribution": (6, 5, "covariance"), "one-cell": (10, 1, "block"),
+}  # fmt: skip
 KNOWN_LAWS = (
     *(EqualGain(),) * 7, UniformGainDb(low_db=-3, high_db=3), UniformGainDb(low_db=-8, high_db=8), PathLoss(),
 )  # fmt: skip
@@ -100,13 +104,13 @@ def source(setting: Setting) -> Source:
 
 def architecture(config: Config) -> Architecture:
     """Return the network's shape."""
-    one = config.setting == "one-cell"
-    usual = ("block", "device", 1) if one else ("covariance", "context", 3)
-    refinement = usual[0] if config.refinement == "setting" else config.refinement
-    controls = usual[1] if config.controls == "setting" else config.controls
-    passes = (0 if refinement == "none" else usual[2]) if config.passes == -1 else config.passes
+    layers, usual_passes, sees = SHAPES[config.setting]
+    refinement = sees if config.refinement == "setting" else config.refinement
+    usual_controls = "device" if config.setting == "one-cell" else "context"
+    controls = usual_controls if config.controls == "setting" else config.controls
+    passes = (0 if refinement == "none" else usual_passes) if config.passes == -1 else config.passes
     return Architecture(
-        num_layers=config.layers, num_passes=passes, prior=config.prior,
+        num_layers=config.layers or layers, num_passes=passes, prior=config.prior,
         controls=controls, refinement=refinement,  # type: ignore[arg-type]
         context_width=config.context_width, block_width=config.block_width,
         num_devices=ONE_CELL.scenario.num_devices if controls == "device" else 0,
@@ -128,7 +132,7 @@ def plan(config: Config, seed: int, quick: bool = False) -> "Plan":
 def main(config: Config, session: Session | None = None) -> "xr.Dataset":
     """Train, save the network, and return the validation curve of every layer and pass."""
     session = session or Session()
-    check.non_negative_integer(steps=config.steps, threads=config.threads)
+    check.non_negative_integer(steps=config.steps, layers=config.layers, threads=config.threads)
     if config.controls == "device" and not isinstance(source(config.setting), OneCell):
         msg = f"controls: got 'device' with setting={config.setting!r}, expected 'one-cell', whose devices it needs"
         raise ValueError(msg)
