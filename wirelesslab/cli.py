@@ -1,4 +1,4 @@
-"""The command line: list, run, show, doctor. Nothing heavy is imported before a sim runs."""
+"""The command line: list, run, show, simulate, schema, doctor. Nothing heavy is imported before a sim runs."""
 
 import ast
 import dataclasses
@@ -236,6 +236,36 @@ def show(folder: Path, redraw: bool) -> None:
     )
     msg = f"folder: no result in {str(folder)!r}{hint}"
     raise click.ClickException(msg)
+
+
+@cli.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of tables, records and manifest.")
+@click.option("--trace", is_flag=True, help="Write trace.json there too, for ui.perfetto.dev.")
+def simulate(file: Path, out: Path | None, trace: bool) -> None:
+    """Simulate the network of a YAML file, such as docs/scenarios/three_slices.yaml."""
+    if trace and out is None:
+        msg = "trace: got --trace without a folder to write it to; add --out FOLDER"
+        raise click.UsageError(msg)
+    from wirelesslab.network.scenario import NetworkScenario
+    from wirelesslab.network.service_report import service_table
+    from wirelesslab.progress import simulated_time
+
+    scenario = NetworkScenario.load(file)
+    with simulated_time() as watch:
+        run = scenario.run(out, trace=trace, watch=watch)
+    click.echo(f"\n{service_table(run, scenario.slices)}\n")
+    if out is not None:
+        for path in sorted(path for path in out.iterdir() if path.name in scenario.files):
+            click.echo(f"written  {path}")
+
+
+@cli.command()
+def schema() -> None:
+    """Print the JSON Schema of the files that `simulate` takes, for editors and other tools."""
+    from wirelesslab.network.scenario import schema_text
+
+    click.echo(schema_text(), nl=False)
 
 
 @cli.command()

@@ -82,3 +82,40 @@ def progress(out: TextIO | None = None) -> Iterator[Watch]:
             bar.update(task, completed=share(status), description=f"{details(status)}  [dim]{where}[/]")
 
         yield show
+
+
+class SimulatedTime:
+    """Writes how far a simulation is, every `every_s` seconds and at the end: time simulated, rate, time left."""
+
+    def __init__(self, out: TextIO, every_s: float = 5.0) -> None:
+        self.out, self.every_s = out, every_s
+        self._began = time.monotonic()
+        self._next = 0.0 if every_s == 0 else self._began + min(1.0, every_s)
+
+    def __call__(self, time_s: float, until_s: float, /) -> None:
+        """Write a line when it is time."""
+        now = time.monotonic()
+        if now < self._next and time_s < until_s:
+            return
+        self._next = now + self.every_s
+        spent_s = now - self._began
+        rate = time_s / spent_s if spent_s > 0 else 0.0
+        left = readable_seconds((until_s - time_s) / rate) if rate > 0 else "?"
+        done = f"{time_s / until_s:4.0%}  {time_s:.4g} of {until_s:g} s simulated"
+        self._write(f"{done}, {rate:.3g} s per second, {left} left")
+
+    def _write(self, text: str) -> None:
+        # On a terminal a line takes the place of the one before.
+        self.out.write(f"\r{text}\x1b[K" if self.out.isatty() else f"{text}\n")
+        self.out.flush()
+
+
+@contextmanager
+def simulated_time(out: TextIO | None = None) -> Iterator[SimulatedTime]:
+    """Give a watch for a simulation that fits where the output goes."""
+    stream = sys.stderr if out is None else out
+    try:
+        yield SimulatedTime(stream, every_s=0.2 if stream.isatty() else 5.0)
+    finally:
+        if stream.isatty():
+            stream.write("\n")

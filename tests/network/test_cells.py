@@ -1,5 +1,7 @@
 """Users speak, listen, move and are handed over; nothing is lost between the air and the graph."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -56,8 +58,8 @@ def movement_of(fidelity, seed=2, every_s=0.05):
     users_m = AREA.place(np.random.default_rng(seed).random((NUM_USERS, 2)))
     return Movement(
         RandomWaypoint(area=AREA, speed_mps=(100.0, 200.0)), LinkBudget(bandwidth_hz=2e6), users_m, CELLS_M,
-        rule=A3(hysteresis_db=1.0, time_to_trigger_s=0.0), every_s=every_s, rate=Shannon() if fidelity == "flow" else None,
-        seed=seed,
+        rule=A3(hysteresis_db=1.0, time_to_trigger_s=0.0), every_s=every_s, seed=seed,
+        rate=Shannon() if fidelity == "flow" else None,
     )  # fmt: skip
 
 
@@ -182,7 +184,7 @@ def test_together_loses_no_delay_of_the_air():
 
 def network_graph_delay(network):
     path = network.routes.path("gnb-1", "cloud")
-    return sum(network.graph.edges[a, b]["delay_s"] for a, b in zip(path, path[1:], strict=False))
+    return sum(network.graph.edges[a, b]["delay_s"] for a, b in pairwise(path))
 
 
 @pytest.mark.parametrize("fidelity", FIDELITIES)
@@ -199,7 +201,7 @@ def test_a_flow_to_a_user_ends_when_the_air_has_delivered_it_and_its_delay_has_b
     assert record.delivered
     assert account.delivered_bytes.sum() == account.offered_bytes.sum() == 6000
     path = network.routes.path("cloud", "gnb-1")
-    edges = [network.graph.edges[a, b] for a, b in zip(path, path[1:], strict=False)]
+    edges = [network.graph.edges[a, b] for a, b in pairwise(path)]
     graph_s = sum(8 * 6000 / e["rate_bps"] + e["delay_s"] for e in edges)
     air_s = float(account.sojourn_seconds.sum())
     assert air_s > 5e-4
@@ -339,7 +341,7 @@ def offers_of(seed_of_other=None, extra=False):
     heard, offer = [], access.offer
 
     def overheard(users, num_bytes, offered_s=None):
-        heard.extend(zip(np.asarray(users).tolist(), np.asarray(num_bytes).tolist(), np.asarray(offered_s).tolist()))
+        heard.extend(zip(*(np.asarray(column).tolist() for column in (users, num_bytes, offered_s)), strict=True))
         offer(users, num_bytes, offered_s)
 
     access.offer = overheard

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import t
 
-from wirelesslab.network import EMBB, Network, Outage, Poisson, line
+from wirelesslab.network import EMBB, Flow, Network, Outage, Poisson, line, metro
 from wirelesslab.network.recovery import median_with_interval, recovery_time, usual_ceiling
 
 ENDS_S = np.arange(1.0, 21.0)
@@ -104,8 +104,7 @@ def test_a_median_of_runs_half_of_which_never_recovered_says_so():
     assert median_with_interval([1.0, 2.0, 3.0]) == (2.0, -math.inf, math.inf)
 
 
-def test_a_link_that_was_down_recovers_when_its_backlog_is_drained():
-    # 10 s down at load 0.5: nothing is sent, then 500 packets wait, and drain in 10 s beside the new ones
+def test_a_network_without_another_way_recovers_when_its_link_is_back():
     network = Network(line(num_links=1, rate_bps=8e5), (EMBB,), seed=3, report_s=1.0)
     network.add(Poisson(EMBB, source="edge-1", sink="edge-2", rate_per_s=50.0, num_bytes=1_000))
     network.add(Outage(element="edge-1->edge-2", start_s=60.0, end_s=70.0))
@@ -114,4 +113,15 @@ def test_a_link_that_was_down_recovers_when_its_backlog_is_drained():
     share = windows["late_share"].sel(slice="embb").values
     took_s = recovery_time(windows["time_s"].values, share, 60.0, window_s=1.0)
     network.check()
-    assert took_s == pytest.approx(10.0, abs=1.0)  # packets are lost while there is no route: nothing piles up
+    assert took_s == pytest.approx(10.0, abs=1.0)  # lost while there is no route: nothing piles up
+
+
+def test_packets_on_their_way_to_a_link_that_has_failed_go_around_it():
+    network = Network(metro(num_gnbs=2, num_edges=2, access_bps=1e5), (EMBB,), seed=4, keep_records=None)
+    for _ in range(20):  # two seconds' work for the first link; the second one fails meanwhile
+        network.send(Flow(slice="embb", num_bytes=1_250, source="gnb-1", sink="core"))
+    network.add(Outage(element="edge-1->core", start_s=1.0, end_s=50.0))
+    run = network.run(100.0)
+    network.check()
+    assert [record.outcome for record in run.records] == ["delivered"] * 20
+    assert max(record.delay_s for record in run.records) < 2.1

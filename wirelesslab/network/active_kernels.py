@@ -134,7 +134,7 @@ def _leave(p: int, now_s: float, packets: Packets, devices: Devices, counters: C
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def finish_slot(
+def finish_slot(  # noqa: PLR0915 (one pass over the list)
     slot: int,
     slot_s: float,
     speakers: Integers,

@@ -332,8 +332,9 @@ class ActiveSetAccess:
         )
         end_s = (slot + 1) * self.slot_s
         if num_lost:
-            user, num_bytes, offered_s = (column[:num_lost] for column in lost)
-            self._lost.append(Delivered(user, num_bytes, offered_s, np.full(num_lost, end_s)))
+            user, num_bytes, offered_s = lost
+            end = np.full(num_lost, end_s)
+            self._lost.append(Delivered(user[:num_lost], num_bytes[:num_lost], offered_s[:num_lost], end))
         return Delivered(*done, np.full(num_heard, end_s))
 
     def _take_turns(self, group: NDArray[np.int64]) -> NDArray[np.bool_]:

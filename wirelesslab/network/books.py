@@ -78,7 +78,8 @@ class FlowBook:
         return cls(
             num_slices=count, report_s=report_s, offered_flows=whole(), offered_bytes=whole(),
             ended_flows={outcome: whole() for outcome in OUTCOMES},
-            ended_bytes={outcome: whole() for outcome in OUTCOMES}, late_flows=whole(), delay_seconds=real(), inside_flows=whole(), flow_seconds=real(), sojourn_seconds=real(),
+            ended_bytes={outcome: whole() for outcome in OUTCOMES}, late_flows=whole(),
+            delay_seconds=real(), inside_flows=whole(), flow_seconds=real(), sojourn_seconds=real(),
             touched_s=real(), delays=[Tally() for _ in range(count)], air_flows=whole(), air_bytes=whole(),
         )  # fmt: skip
 

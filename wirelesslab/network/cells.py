@@ -81,6 +81,7 @@ class Cells:
         if len(set(names)) < len(names):
             msg = f"demands: got slices {names}, expected each slice once"
             raise ValueError(msg)
+        self._slice_of = access.user_slices
         self._tagged: dict[Tag, deque[int]] = {}
         self._to_users: list[Tag] = []
         self._through: list[Delivered] = []  # not yet sent on
@@ -112,7 +113,7 @@ class Cells:
             if demand.sink and demand.sink not in network.graph:
                 msg = f"sink: got {demand.sink!r}, expected a node{check.nearest(demand.sink, network.graph)}"
                 raise ValueError(msg)
-            users = np.flatnonzero(self.access.user_slices == index)
+            users = np.flatnonzero(self._slice_of == index)
             if not users.size:
                 msg = f"demands: no user of the radio belongs to {demand.slice}; give slice_of or drop the demand"
                 raise ValueError(msg)
@@ -182,7 +183,7 @@ class Cells:
         network = self._network
         if self._tagged:
             delivered = self._hand_over(delivered)
-        slice_of = self.access.user_slices[delivered.user]
+        slice_of = self._slice_of[delivered.user]
         for demand in self.demands:
             index = network.slice_index(demand.slice)
             chosen = slice_of == index
@@ -225,10 +226,10 @@ class Cells:
             ValueError: There is no such user, or the user belongs to another slice.
         """
         user = flow.user
-        if user is None or not 0 <= user < self.access.cells.size:
-            msg = f"user: got {user}, expected one of the {self.access.cells.size} users, counted from 0"
+        if user is None or not 0 <= user < self._slice_of.size:
+            msg = f"user: got {user}, expected one of the {self._slice_of.size} users, counted from 0"
             raise ValueError(msg)
-        own = self.access.slices[int(self.access.user_slices[user])].name
+        own = self.access.slices[int(self._slice_of[user])].name
         if own != flow.slice:
             msg = f"user: got a flow of {flow.slice} for user {user} of {own}, expected a flow of the user's slice"
             raise ValueError(msg)
@@ -254,7 +255,6 @@ class Cells:
     def _lose(self, lost: Delivered) -> None:
         if not lost.user.size:
             return
-        of_slice = self.access.user_slices
         for user, num_bytes, at in zip(
             lost.user.tolist(), lost.num_bytes.tolist(), lost.offered_s.tolist(), strict=True
         ):
@@ -264,7 +264,7 @@ class Cells:
                 if not numbers:
                     del self._tagged[user, num_bytes, at]
             else:
-                self._network.book.air_lose(int(of_slice[user]), 1, num_bytes)
+                self._network.book.air_lose(int(self._slice_of[user]), 1, num_bytes)
 
     # --- what the network asks for ----------------------------------------------------------------------------
 
@@ -282,14 +282,11 @@ class Cells:
         """Assert conservation and Little's law in the air."""
         self.access.account().check()
 
+    STATE = ("access", "movement", "_speakers", "_tagged", "_to_users", "_through", "_gone", "_ticks", "_start_s")
+
     def state(self) -> dict[str, Any]:
         """Return all that changes, by reference; the network copies it."""
-        return {
-            name: getattr(self, name)
-            for name in (
-                "access", "movement", "_speakers", "_tagged", "_to_users", "_through", "_gone", "_ticks", "_start_s",
-            )  # fmt: skip
-        }
+        return {name: getattr(self, name) for name in self.STATE}
 
     def restored(self, network: "Network", state: Mapping[str, Any]) -> "Cells":
         """Return these cells as they were when `state` was copied, in another network."""

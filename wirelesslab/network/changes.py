@@ -70,7 +70,7 @@ def _set_up(network: "Network", action: SetUp) -> None:
         serves = network.down.isdisjoint({link.name, a, b})
         if serves != link.up:
             for packet in link.set_up(serves):
-                _send_another_way(network, packet, a)
+                send_another_way(network, packet, a)
     for node, server in network.servers.items():
         if (node not in network.down) != server.up:
             for packet in server.set_up(node not in network.down):
@@ -80,8 +80,8 @@ def _set_up(network: "Network", action: SetUp) -> None:
             actor.set_cell_up(action.element, action.up)
 
 
-def _send_another_way(network: "Network", packet: Packet, node: str) -> None:
-    """Send a packet that a failed link held on from the link's beginning."""
+def send_another_way(network: "Network", packet: Packet, node: str) -> None:
+    """Send a packet that a failed link held, or that comes to one, on from the link's beginning."""
     if packet.way.number not in network.ways:
         return
     route = None if node in network.down else network.routes.path(node, packet.way.flow.sink)

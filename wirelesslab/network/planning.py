@@ -182,6 +182,8 @@ class _Windows:
     """What a planner has seen and reserved, of the latest windows."""
 
     next_s: float
+    began_s: float
+    decided: SetRatios | None = None
     window: int = 0
     history: list[NDArray[np.float64]] = field(default_factory=list)
     planned: list[tuple[float, NDArray[np.float64]]] = field(default_factory=list)
@@ -198,6 +200,9 @@ class Planner:
         domain: What is reserved.
         dedicated: Whether the shares are each slice's own, idle or not; otherwise they are guarantees,
             and what is idle is lent.
+        at: Node where it sits: what it sees takes the longest way through the network to get there, and
+            what it decides takes as long to get back. "" sits beside the network and needs no time.
+        decide_s: Time that a decision takes, at a node.
         history_windows: Windows that are remembered.
         name: Its name as an actor.
     """
@@ -206,23 +211,55 @@ class Planner:
     window_s: float
     domain: Domain = "transport"
     dedicated: bool = True
+    at: str = ""
+    decide_s: float = 1e-3
     history_windows: int = 1000
     name: str = ""
 
     def __post_init__(self) -> None:
-        check.positive(window_s=self.window_s)
+        check.positive(window_s=self.window_s, decide_s=self.decide_s)
         check.positive_integer(history_windows=self.history_windows)
 
     def run(self, network: "Network") -> "Story":
-        """Plan at the start of every window."""
+        """Sense at the start of every window, decide, and enforce as soon as the way there and back allows.
+
+        Raises:
+            ValueError: The way is longer than the window.
+        """
         name = network.name_of(self)
-        state = network.record(name, lambda: _Windows(network.now_s))
+        state = network.record(name, lambda: _Windows(network.now_s, network.now_s))
+        way_s = longest_way_s(network, self.at) if self.at else 0.0
+        delay_s = 2 * way_s + self.decide_s if self.at else 0.0
+        if delay_s >= self.window_s:
+            msg = f"window_s: got {self.window_s}, expected more than the {delay_s:g} s of a decision at {self.at}"
+            raise ValueError(msg)
         while True:
             yield network.until(state.next_s)
-            self._plan(network, state, name)
-            state.next_s += self.window_s
+            if state.decided is None:
+                state.began_s = state.next_s
+                state.decided = self._decision(network, state)
+                if state.decided is not None and delay_s:
+                    state.next_s += delay_s
+                    continue
+            if state.decided is not None:
+                self._enforce(network, state, name, way_s)
+            state.next_s = state.began_s + self.window_s
 
-    def _plan(self, network: "Network", state: _Windows, name: str) -> None:
+    def _enforce(self, network: "Network", state: _Windows, name: str, way_s: float) -> None:
+        action, state.decided = state.decided, None
+        assert action is not None
+        if not network.apply(action, by=name).refused:
+            shares = np.array([action.ratios[s.name].min for s in network.slices])
+            state.planned.append((network.now_s, shares))
+            del state.planned[: -self.history_windows]
+        if network.trace is not None and self.at:
+            told_s, decided_s = state.began_s + way_s, state.began_s + way_s + self.decide_s
+            for what, start_s, end_s in (
+                ("sense", state.began_s, told_s), ("decide", told_s, decided_s), ("enforce", decided_s, network.now_s),
+            ):  # fmt: skip
+                network.trace.span(f"control/{name}", what, start_s, end_s)
+
+    def _decision(self, network: "Network", state: _Windows) -> SetRatios | None:
         view = network.view(state.last)
         names = [s.name for s in network.slices]
         if state.last is not None:
@@ -233,13 +270,24 @@ class Planner:
         shares = self.plan.shares(seen, state.window)
         state.window += 1
         if shares is None:
-            return
+            return None
         if shares.shape != (len(names),):
             msg = f"shares: {type(self.plan).__name__} gave {shares.size}, expected one for each of {names}"
             raise ValueError(msg)
         ratio = ResourceRatio.isolated if self.dedicated else (lambda share: ResourceRatio(min=share))
         ratios = {n: ratio(float(np.floor(share * 1e9) / 1e9)) for n, share in zip(names, shares, strict=True)}
-        record = network.apply(SetRatios(domain=self.domain, ratios=ratios), by=name)
-        if not record.refused:
-            state.planned.append((network.now_s, shares))
-            del state.planned[: -self.history_windows]
+        return SetRatios(domain=self.domain, ratios=ratios)
+
+
+def longest_way_s(network: "Network", at: str) -> float:
+    """Return the propagation time between a node and the node that is farthest from it.
+
+    Raises:
+        ValueError: There is no such node, or some node cannot reach it.
+    """
+    network.check_node(at)
+    longest = max(network.routes.round_trip_s(node, at) for node in network.graph) / 2
+    if longest == float("inf"):
+        msg = f"at: {at} cannot be reached from every node; put the planner where all can tell it what they see"
+        raise ValueError(msg)
+    return longest

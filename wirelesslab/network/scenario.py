@@ -1,192 +1,53 @@
 """A whole network in one file: read, checked to the line, built and run.
 
-The words of the file are made from the wing's own classes (see `scenario_models`): every traffic model,
+The words of the file are made from the wing's own classes (see `scenario_parts`): every traffic model,
 scheduler, topology, plan and failure is called by its name in snake case.
 """
 
 import json
 from collections.abc import Callable
-from functools import cache
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Protocol
 
-import networkx as nx
 import numpy as np
-from pydantic import Field, ValidationError, create_model
+from pydantic import ValidationError
 
-from wirelesslab.network import topology
-from wirelesslab.network.areas import AREAS, Area, Disc
+from wirelesslab import results
+from wirelesslab.network.access import RadioAccess
+from wirelesslab.network.active_set import ActiveSetAccess
+from wirelesslab.network.areas import Disc
 from wirelesslab.network.cells import Cells, Demand
-from wirelesslab.network.fading import FADINGS, Fading
-from wirelesslab.network.failures import FAILURES
 from wirelesslab.network.flow_sharing import FlowAccess
 from wirelesslab.network.handover import A3
 from wirelesslab.network.manhattan import Manhattan
-from wirelesslab.network.mobility import Mobility, RandomWalk, RandomWaypoint, Static
+from wirelesslab.network.mobility import Static
 from wirelesslab.network.movement import Movement
-from wirelesslab.network.packet_sizes import SIZE_LAWS, SizeLaw
-from wirelesslab.network.planning import PLANS, Plan, Planner
-from wirelesslab.network.radio import RATE_MAPPINGS, LinkBudget, RateMapping
+from wirelesslab.network.radio import LinkBudget
 from wirelesslab.network.run import Run
-from wirelesslab.network.scenario_models import Part, family, model_of, reasons
-from wirelesslab.network.schedulers import SCHEDULERS
+from wirelesslab.network.scenario_models import reasons
+from wirelesslab.network.scenario_parts import MOVERS, TOPOLOGIES, json_schema, scenario_model, schema_text
 from wirelesslab.network.simulation import Network
-from wirelesslab.network.slices import ResourceRatio, ServiceLevel, Slice, SNssai, check_slices
+from wirelesslab.network.slices import DOMAINS, Slice, check_slices
 from wirelesslab.network.slots import SlotAccess, SlotRadio
-from wirelesslab.network.topology import Graph, add_link, add_node, check_graph
 from wirelesslab.network.trace import Trace
-from wirelesslab.network.traffic import TRAFFIC_MODELS, TrafficModel
-from wirelesslab.network.traffic_traces import TrafficTrace
-from wirelesslab.network.user_schedulers import USER_SCHEDULERS, UserScheduler
-from wirelesslab.network.yaml_lines import Lines, ScenarioError
+from wirelesslab.network.yaml_lines import Lines, Place, ScenarioError
 from wirelesslab.rng import stream
 
-TOPOLOGIES: tuple[Callable[..., Graph], ...] = (
-    topology.hex_cells,
-    topology.metro,
-    topology.line,
-)
-MOVERS: tuple[type[Mobility], ...] = (Static, RandomWalk, RandomWaypoint, Manhattan)
+__all__ = [
+    "MOVERS", "TOPOLOGIES", "NetworkScenario", "ScenarioError", "Watch", "json_schema", "scenario_model", "schema_text",
+]  # fmt: skip
+
+FILES = ("slices.parquet", "stations.parquet", "series.parquet", "actions.jsonl", "flows.jsonl", "manifest.json")
+STEPS = 100  # of a run that is watched
 
 
-class NodePart(Part):
-    """A node of a hand-made graph."""
+class Watch(Protocol):
+    """Called while a scenario runs, with how far it has come."""
 
-    name: str
-    kind: Literal["device", "gnb", "edge", "core", "cloud"]
-    position_m: tuple[float, float] = (0.0, 0.0)
-    operations_per_s: float | None = None
-    num_servers: int = 1
-
-
-class LinkPart(Part):
-    """A link of a hand-made graph, in both directions; without `delay_s` it is straight fibre."""
-
-    a: str
-    b: str
-    rate_bps: float
-    delay_s: float | None = None
-    buffer_bytes: int | None = None
-
-
-class GraphPart(Part):
-    """A graph of one's own."""
-
-    kind: Literal["graph"]
-    nodes: list[NodePart]
-    links: list[LinkPart]
-
-    def build(self) -> Graph:
-        """Return the graph."""
-        graph: Graph = nx.DiGraph()
-        for node in self.nodes:
-            if node.name in graph:
-                msg = f"nodes: {node.name} comes twice"
-                raise ValueError(msg)
-            servers = {} if node.operations_per_s is None else {
-                "operations_per_s": node.operations_per_s, "num_servers": node.num_servers,
-            }  # fmt: skip
-            add_node(graph, node.name, node.kind, node.position_m, **servers)
-        for link in self.links:
-            for end in (link.a, link.b):
-                if end not in graph:
-                    msg = f"links: {link.a} - {link.b}: there is no node {end!r}"
-                    raise ValueError(msg)
-            add_link(
-                graph, link.a, link.b, rate_bps=link.rate_bps, delay_s=link.delay_s, buffer_bytes=link.buffer_bytes
-            )
-        check_graph(graph)
-        return graph
-
-
-class RatioPart(Part):
-    """A share of a resource: dedicated <= min <= max."""
-
-    dedicated: float = 0.0
-    min: float = 0.0
-    max: float = 1.0
-
-    def build(self) -> ResourceRatio:
-        """Return the share."""
-        return ResourceRatio(dedicated=self.dedicated, min=self.min, max=self.max)
-
-
-class SlicePart(Part):
-    """A slice."""
-
-    name: str
-    sst: int
-    sd: int | None = None
-    delay_s: float | None = None
-    delay_quantile: float = 0.99
-    rate_bps: float | None = None
-    loss: float | None = None
-    radio: RatioPart = RatioPart()
-    transport: RatioPart = RatioPart()
-    compute: RatioPart = RatioPart()
-    weight: float = 1.0
-    priority: int = 10
-
-    def build(self) -> Slice:
-        """Return the slice."""
-        return Slice(
-            name=self.name, snssai=SNssai(self.sst, self.sd), weight=self.weight, priority=self.priority,
-            level=ServiceLevel(
-                delay_s=self.delay_s, delay_quantile=self.delay_quantile, rate_bps=self.rate_bps, loss=self.loss
-            ),
-            radio=self.radio.build(), transport=self.transport.build(), compute=self.compute.build(),
-        )  # fmt: skip
-
-
-@cache
-def scenario_model() -> type[Part]:
-    """Return the pydantic model of a scenario file."""
-    sizes = {SizeLaw: family(SIZE_LAWS)}
-    laws = tuple(model for model in TRAFFIC_MODELS if model is not TrafficTrace)
-    radio_words = {RateMapping: family(RATE_MAPPINGS), UserScheduler: family(USER_SCHEDULERS), Fading: family(FADINGS)}
-    traffic: Any = family(laws, families=sizes)
-    speech: Any = family(laws, families=sizes, without=("slice", "source", "sink", "label", "name"))
-    group = create_model(
-        "UserGroup", __base__=Part, __doc__="Users of a slice that speak alike.",
-        slice=(str, ...), count=(int, Field(gt=0)), traffic=(speech, ...), sink=(str, ""), together=(bool, False),
-    )  # fmt: skip
-    radio = create_model(
-        "Radio", __base__=Part, __doc__="Cells at the gNBs, and their users.",
-        users=(list[group], Field(min_length=1)),  # type: ignore[valid-type]
-        fidelity=(Literal["slot", "flow"], "slot"),
-        radius_m=(float, Field(250.0, gt=0)),
-        tick_s=(float, Field(1e-3, gt=0)),
-        measure_every_s=(float, Field(0.1, gt=0)),
-        load=(float, Field(1.0, ge=0, le=1)),
-        link_budget=(model_of(LinkBudget, tagged=False), None),
-        slots=(model_of(SlotRadio, families=radio_words, tagged=False), None),
-        mobility=(family(MOVERS, families={Area: family(AREAS)}), None),
-        handover=(model_of(A3, tagged=False), None),
-    )  # fmt: skip
-    planner = model_of(Planner, families={Plan: family(PLANS)}, tagged=False)
-    builders = family(TOPOLOGIES, extra=(GraphPart,))
-    return create_model(
-        "NetworkScenario", __base__=Part, __doc__="A network, what lives on it, and for how long.",
-        name=(str, "network"),
-        seed=(int, Field(0, ge=0)),
-        until_s=(float, Field(gt=0)),
-        report_s=(float, Field(1.0, gt=0)),
-        segment_bytes=(int, Field(65_536, gt=0)),
-        keep_records=(int, Field(0, ge=0)),
-        spans=(bool, False),
-        topology=(builders, ...),
-        slices=(list[SlicePart], Field(min_length=1)),
-        scheduler=(family(SCHEDULERS), None),
-        traffic=(list[traffic], []),
-        failures=(list[family(FAILURES)], []),  # type: ignore[misc]
-        planner=(planner, None),
-        radio=(radio, None),
-    )  # fmt: skip
-
-
-def json_schema() -> dict[str, Any]:
-    """Return the JSON Schema of a scenario file, for editors and for other tools."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **scenario_model().model_json_schema()}
+    def __call__(self, time_s: float, until_s: float, /) -> None:
+        """Show it."""
+        ...
 
 
 class NetworkScenario:
@@ -210,7 +71,7 @@ class NetworkScenario:
     """
 
     def __init__(self, lines: Lines) -> None:
-        self._lines = lines
+        self._lines, self._wrong = lines, []
         try:
             text = json.dumps(lines.data)
         except (TypeError, ValueError) as error:
@@ -219,8 +80,16 @@ class NetworkScenario:
         try:
             self.data: Any = scenario_model().model_validate_json(text)
         except ValidationError as error:
-            raise ScenarioError("\n".join(lines.complaint(place, reason) for place, reason in reasons(error))) from None
+            raise ScenarioError(lines.complaints(reasons(error, scenario_model()))) from None
         self.build()
+
+    _wrong: list[tuple[Place, str]]
+    files = (*FILES, "trace.json")  # what `run` writes
+
+    @property
+    def slices(self) -> tuple[Slice, ...]:
+        """The slices of its network."""
+        return tuple(part.build() for part in self.data.slices)
 
     @classmethod
     def load(cls, path: str | Path) -> "NetworkScenario":
@@ -232,14 +101,18 @@ class NetworkScenario:
         """Read a YAML text."""
         return cls(Lines(text, name))
 
-    def _told(self, place: tuple[str | int, ...], make: Callable[[], Any]) -> Any:
-        """Return what `make` makes; what it refuses is said with its line."""
+    def _try(self, place: Place, make: Callable[[], Any]) -> Any:
+        """Return what `make` makes; what it refuses is kept, to be told with everything else that is wrong."""
         try:
             return make()
-        except ScenarioError:
-            raise
         except (ValueError, TypeError) as error:
-            raise ScenarioError(self._lines.complaint(place, str(error))) from None
+            self._wrong.append((place, str(error)))
+            return None
+
+    def _stop_if_wrong(self) -> None:
+        if self._wrong:
+            wrong, self._wrong = self._wrong, []
+            raise ScenarioError(self._lines.complaints(wrong))
 
     def build(self, *, trace: Trace | None = None) -> Network:
         """Return the network at time 0.
@@ -248,10 +121,16 @@ class NetworkScenario:
             ScenarioError: Its parts do not fit together.
         """
         data = self.data
-        graph = self._told(("topology",), data.topology.build)
-        slices = tuple(self._told(("slices", i), part.build) for i, part in enumerate(data.slices))
-        self._told(("slices",), lambda: check_slices(slices))
-        network = self._told(
+        graph = self._try(("topology",), data.topology.build)
+        for i, part in enumerate(data.slices):
+            for domain in DOMAINS:
+                self._try(("slices", i, domain), getattr(part, domain).build)
+        self._stop_if_wrong()
+        slices = tuple(self._try(("slices", i), part.build) for i, part in enumerate(data.slices))
+        self._stop_if_wrong()
+        self._try(("slices",), lambda: check_slices(slices))
+        self._stop_if_wrong()
+        network: Network = self._try(
             (),
             lambda: Network(
                 graph, slices, scheduler=None if data.scheduler is None else data.scheduler.build(), seed=data.seed,
@@ -259,73 +138,131 @@ class NetworkScenario:
                 spans=data.spans, trace=trace,
             ),
         )  # fmt: skip
+        self._stop_if_wrong()
         if data.radio is not None:
-            self._told(("radio",), lambda: network.add(self._cells(network)))
+            self._add_radio(network)
         for i, part in enumerate(data.traffic):
-            self._place(network, part, ("traffic", i))
+            self._add_traffic(network, part, ("traffic", i))
         for i, part in enumerate(data.failures):
-            self._told(("failures", i, "element"), lambda part=part: network.check_element(part.element))
-            self._told(("failures", i), lambda part=part: network.add(part.build()))
+            count = len(self._wrong)
+            self._try(("failures", i, "element"), partial(network.check_element, part.element))
+            if count == len(self._wrong):
+                self._try(("failures", i), partial(_add_built, network, part))
         if data.planner is not None:
-            self._told(("planner",), lambda: network.add(data.planner.build()))
+            self._add_planner(network)
+        self._stop_if_wrong()
         return network
 
-    def _place(self, network: Network, part: Any, place: tuple[str | int, ...]) -> None:
-        self._told((*place, "slice"), lambda: network.slice_index(part.slice))
+    def _add_traffic(self, network: Network, part: Any, place: Place) -> None:
+        count = len(self._wrong)
+        self._try((*place, "slice"), lambda: network.slice_index(part.slice))
         for end in ("source", "sink"):
-            self._told((*place, end), lambda end=end: network.check_node(getattr(part, end)))
-        self._told(place, lambda: network.add(part.build()))
+            self._try((*place, end), partial(network.check_node, getattr(part, end)))
+        if count == len(self._wrong):
+            self._try(place, partial(_add_built, network, part))
 
-    def _cells(self, network: Network) -> Cells:
-        radio, seed = self.data.radio, self.data.seed
+    def _add_planner(self, network: Network) -> None:
+        planner, count = self.data.planner.build(), len(network.slices)
+
+        def first_plan() -> None:
+            shares = planner.plan.shares(np.zeros((0, count)), 0)
+            if shares is not None and len(shares) != count:
+                msg = f"got {len(shares)} shares, expected one for each of the {count} slices"
+                raise ValueError(msg)
+
+        self._try(("planner", "plan"), first_plan)
+        self._try(("planner",), lambda: network.add(planner))
+
+    def _add_radio(self, network: Network) -> None:
+        radio = self.data.radio
         nodes = tuple(node for node, kind in network.graph.nodes.items() if kind["kind"] == "gnb")
         if not nodes:
-            msg = "the topology has no gNB for a cell to stand at"
-            raise ValueError(msg)
-        cells_m = np.array([network.graph.nodes[node]["position_m"] for node in nodes])
-        demands, of_slice = [], []
+            self._wrong.append((("radio",), "the topology has no gNB for a cell to stand at"))
+            return
+        demands, of_slice, count = [], [], len(self._wrong)
+        if radio.fidelity == "active_set" and radio.grant_free is None:
+            reason = "is missing; fidelity active_set needs it, such as {contention: {kind: shared_pool}}"
+            self._wrong.append((("radio", "grant_free"), reason))
         for i, group in enumerate(radio.users):
-            place = ("radio", "users", i)
-            of_slice += [
-                self._told((*place, "slice"), lambda group=group: network.slice_index(group.slice))
-            ] * group.count
+            place: Place = ("radio", "users", i)
+            index = self._try((*place, "slice"), partial(network.slice_index, group.slice))
             if group.sink:
-                self._told((*place, "sink"), lambda group=group: network.check_node(group.sink))
-            law: TrafficModel = self._told((*place, "traffic"), group.traffic.build)
-            demands.append(Demand(slice=group.slice, model=law, sink=group.sink, together=group.together))
-        rng = stream(seed, "places of users")
-        home = rng.integers(len(nodes), size=len(of_slice))
-        users_m = cells_m[home] + Disc(radius_m=radio.radius_m).place(rng, len(of_slice))
-        budget = LinkBudget() if radio.link_budget is None else radio.link_budget.build()
-        slots = SlotRadio() if radio.slots is None else radio.slots.build()
+                self._try((*place, "sink"), partial(network.check_node, group.sink))
+            law = self._try((*place, "traffic"), group.traffic.build)
+            if len(self._wrong) == count:
+                of_slice += [index] * group.count
+                demands.append(Demand(slice=group.slice, model=law, sink=group.sink, together=group.together))
+        if len(self._wrong) == count:
+            self._try(("radio",), lambda: network.add(self._cells(network, nodes, demands, of_slice)))
+
+    def _cells(self, network: Network, nodes: tuple[str, ...], demands: list[Demand], of_slice: list[int]) -> Cells:
+        radio, seed = self.data.radio, self.data.seed
+        cells_m = np.array([network.graph.nodes[node]["position_m"] for node in nodes])
         mobility = Static() if radio.mobility is None else radio.mobility.build()
-        by_flow = radio.fidelity == "flow"
+        rng, count = stream(seed, "places of users"), len(of_slice)
+        home = rng.integers(len(nodes), size=count)
+        users_m = cells_m[home] + Disc(radius_m=radio.radius_m).place(rng.random((count, 2)))
+        # Who moves within bounds begins within them.
+        bounds = mobility if isinstance(mobility, Manhattan) else getattr(mobility, "area", None)
+        if bounds is not None:
+            users_m = bounds.place(rng.random((count, 2)))
+        slots = SlotRadio() if radio.slots is None else radio.slots.build()
         movement = Movement(
-            mobility, budget, users_m, cells_m, rule=A3() if radio.handover is None else radio.handover.build(),
-            every_s=radio.measure_every_s, load=radio.load, rate=slots.rate if by_flow else None, seed=seed,
+            mobility, LinkBudget() if radio.link_budget is None else radio.link_budget.build(), users_m, cells_m,
+            rule=A3() if radio.handover is None else radio.handover.build(), every_s=radio.measure_every_s,
+            load=radio.load, rate=slots.rate if radio.fidelity == "flow" else None, seed=seed,
         )  # fmt: skip
-        access = (
-            FlowAccess(
-                network.slices, num_cells=len(nodes), cells=movement.cells, user_slices=of_slice, rates_bps=movement.mean
-            )
-            if by_flow
-            else SlotAccess(
-                slots, network.slices, cells=movement.cells, user_slices=of_slice, mean_snr=movement.mean,
-                num_cells=len(nodes), seed=seed,
-            )
-        )  # fmt: skip
+        access = self._access(network, movement, slots, of_slice, len(nodes))
         return Cells(access, nodes, demands, tick_s=radio.tick_s, movement=movement)
 
-    def run(self, folder: str | Path | None = None, *, trace: bool = False) -> Run:
-        """Build the network, live it, and save its tables (and its trace) in `folder` if there is one."""
-        written = Trace(Path(folder) / "trace.json") if trace and folder is not None else None
+    def _access(
+        self, network: Network, movement: Movement, slots: SlotRadio, of_slice: list[int], num_cells: int
+    ) -> RadioAccess:
+        radio, seed = self.data.radio, self.data.seed
+        common: dict[str, Any] = {"cells": movement.cells, "slice_of": of_slice, "num_cells": num_cells}
+        if radio.fidelity == "flow":
+            return FlowAccess(network.slices, rates_bps=movement.mean, **common)
+        if radio.fidelity == "slot":
+            return SlotAccess(slots, network.slices, mean_snr=movement.mean, seed=seed, **common)
+        rules = radio.grant_free
+        return ActiveSetAccess(
+            network.slices, slot_s=rules.slot_s, contention=rules.contention.build(), rng=stream(seed, "grant-free"),
+            back_off_slots=rules.back_off_slots, max_attempts=rules.max_attempts, **common,
+        )  # fmt: skip
+
+    def run(self, folder: str | Path | None = None, *, trace: bool = False, watch: Watch | None = None) -> Run:
+        """Build the network, live it, and save its tables (and its trace) in `folder` if there is one.
+
+        Args:
+            folder: Where slices, stations and series (Parquet), actions and flows (JSON lines) and the manifest go.
+            trace: Whether to write trace.json there too, for Perfetto: a track for each slice and each actor.
+            watch: Told how far it is, now and then.
+
+        Raises:
+            OSError: The folder cannot be written.
+        """
+        written = None
         if folder is not None:
-            Path(folder).mkdir(parents=True, exist_ok=True)
-        network = self.build(trace=written)
-        run = network.run(self.data.until_s)
-        network.check()
-        if written is not None:
-            written.close()
+            results.prepare_folder(folder)
+            written = Trace(Path(folder) / "trace.json") if trace else None
+        try:
+            network = self.build(trace=written)
+            until_s = self.data.until_s
+            for step in range(1, STEPS if watch is not None else 1):
+                network.run(until_s * step / STEPS)
+                assert watch is not None
+                watch(network.now_s, until_s)
+            run = network.run(until_s)
+            network.check()
+        finally:
+            if written is not None:
+                written.close()
+        if watch is not None:
+            watch(until_s, until_s)
         if folder is not None:
             run.save(folder)
         return run
+
+
+def _add_built(network: Network, part: Any) -> None:
+    network.add(part.build())

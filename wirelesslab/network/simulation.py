@@ -13,7 +13,7 @@ import simpy
 from wirelesslab import check
 from wirelesslab.network.agenda import Agenda
 from wirelesslab.network.books import FlowBook
-from wirelesslab.network.changes import carry_out
+from wirelesslab.network.changes import carry_out, send_another_way
 from wirelesslab.network.flows import Flow, FlowRecord, OnTheWay, Outcome, Packet, check_flow
 from wirelesslab.network.queues import Station
 from wirelesslab.network.routing import Routes
@@ -281,8 +281,12 @@ class Network:
         """Take a packet on from the node where it is."""
         route, hop = packet.route, packet.hop
         if hop + 1 < len(route):
+            link = self.links[route[hop], route[hop + 1]]
+            if not link.up:  # it failed while the packet was on its way there
+                send_another_way(self, packet, route[hop])
+                return
             packet.work = 8.0 * packet.num_bytes
-            self.links[route[hop], route[hop + 1]].take(packet)
+            link.take(packet)
             return
         way = packet.way
         way.segments_left -= 1

@@ -239,7 +239,7 @@ def take_in(
     now: float, users: Users, order: Order, pool: Pool, books: Books,
     who: Integers, num_bytes: Integers, offered: Floats, lost_s: Floats, marks: Integers, rule: Rule,
 ) -> bool:  # fmt: skip
-    """Queue what was offered up to `now`, or drop it where the buffer is full (`lost_s` says when); False if the pool is."""
+    """Queue what was offered up to `now`, or drop it (and say when) where the buffer is full; False if the pool is."""
     counts, times = books.counts, books.times
     at = marks[TAKEN]
     while at < who.size and offered[at] <= now + 1e-6 * rule.slot_s:

@@ -405,8 +405,8 @@ class SlotAccess:
         memo[id(self)] = twin
         twin.__dict__.update({name: deepcopy(value, memo) for name, value in vars(self).items() if name != "_users"})
         twin._users = kernels.idle_users(self.num_users)
-        for column, values in zip(twin._users, self._users, strict=True):
-            column[:] = values
+        for name, values in self._users._asdict().items():
+            getattr(twin._users, name)[:] = values
         return twin
 
 

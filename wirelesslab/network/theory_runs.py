@@ -6,10 +6,10 @@ times are in units of a mean service. The radio's and the air's cases are in `th
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from wirelesslab import check
 from wirelesslab.network.flows import Flow, FlowRecord
@@ -18,7 +18,15 @@ from wirelesslab.network.schedulers import FirstComeFirstServed
 from wirelesslab.network.simulation import Network
 from wirelesslab.network.slices import EMBB
 from wirelesslab.network.statistics import Tally
-from wirelesslab.network.theory import erlang_b, erlang_c, jackson, mg1_wait, mm1_sojourn, mm1_sojourn_quantile, mmc_wait
+from wirelesslab.network.theory import (
+    erlang_b,
+    erlang_c,
+    jackson,
+    mg1_wait,
+    mm1_sojourn,
+    mm1_sojourn_quantile,
+    mmc_wait,
+)
 from wirelesslab.network.topology import line
 from wirelesslab.network.traffic import Poisson
 
@@ -28,9 +36,20 @@ if TYPE_CHECKING:
 Law = Literal["exponential", "fixed", "hyperexponential"]
 LAWS: tuple[Law, ...] = ("exponential", "fixed", "hyperexponential")
 MEAN_BYTES = 10_000  # so many that whole bytes do not matter
-MOST_ROWS = 2
+MOST_ROWS = MOST_CONTROLS = 2
 WARM_UP = 500.0  # mean services; at load 0.8 a queue forgets within about 100
 AHEAD = 256
+
+
+class Measured(NamedTuple):
+    """What a run gave: `values` in the order of a case's `expected`, and `controls`.
+
+    Controls are figures of the same run whose mean is known to be 0: by how much more work, or more arrivals, came
+    than should have. They tell how much of a run's deviation was its luck.
+    """
+
+    values: Sequence[float]
+    controls: Sequence[float] = ()
 
 
 class Case(Protocol):
@@ -41,15 +60,57 @@ class Case(Protocol):
         """What theory says, row by row; at most MOST_ROWS of them."""
         ...
 
-    def measure(self, seed: int) -> Sequence[float]:
-        """Return what the simulator gives, in the order of `expected`."""
+    def measure(self, seed: int) -> Measured:
+        """Return what the simulator gives."""
         ...
 
 
 def run_case(case: Case, seed: int) -> dict[str, list[float]]:
     """Run a case under a seed: an experiment for `replicate`, padded with NaN to MOST_ROWS."""
-    measured = [float(value) for value in case.measure(seed)]
-    return {"measured": measured + [float("nan")] * (MOST_ROWS - len(measured))}
+    values, controls = case.measure(seed)
+    return {"measured": _padded(values, MOST_ROWS), "controls": _padded(controls, MOST_CONTROLS)}
+
+
+def _padded(values: Sequence[float], length: int) -> list[float]:
+    return [*map(float, values), *[float("nan")] * (length - len(values))]
+
+
+class Estimate(NamedTuple):
+    """A mean over replicas, its standard error, and the degrees of freedom behind that."""
+
+    value: float
+    standard_error: float
+    degrees: int
+
+
+def estimate(samples: ArrayLike, controls: ArrayLike = ()) -> Estimate:
+    """Return the mean of independent samples, what controls explain of its deviation taken off.
+
+    Args:
+        samples: One per replica, shape (replicas,).
+        controls: Figures of known mean 0, shape (replicas, controls); columns of NaN are none. They are used when
+            there are at least ten replicas for each.
+
+    References:
+        Control variates by regression: Lavenberg and Welch, Management Science 27(3), 1981.
+
+    Examples:
+        >>> estimate([1.0, 2.0, 3.0]).value
+        2.0
+    """
+    values = check.array(samples, (None,), "replicas", name="samples").astype(float)
+    columns = np.asarray(controls, dtype=float).reshape(values.size, -1)
+    columns = columns[:, np.isfinite(columns).all(axis=0)]
+    if values.size < 10 * columns.shape[1]:
+        columns = columns[:, :0]
+    design = np.column_stack([np.ones(values.size), columns])
+    degrees = values.size - design.shape[1]
+    if degrees < 1:
+        return Estimate(float(values.mean()), float("inf"), 1)
+    inverse = np.linalg.pinv(design.T @ design)
+    weights = inverse @ design.T @ values
+    rest = values - design @ weights
+    return Estimate(float(weights[0]), float(np.sqrt(rest @ rest / degrees * inverse[0, 0])), degrees)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +122,7 @@ class SingleServer:
     Attributes:
         load: Below 1.
         law: Of sizes.
-        scv: Squared variance over mean of a hyperexponential law.
+        scv: Variance over squared mean of a hyperexponential law.
         num_flows: Flows that are measured, about.
     """
 
@@ -92,18 +153,18 @@ class SingleServer:
             }
         return {f"{self.name}: mean wait": mg1_wait(self.load, scv=0.0 if self.law == "fixed" else self.scv)}
 
-    def measure(self, seed: int) -> Sequence[float]:
+    def measure(self, seed: int) -> Measured:
         """Return what a network of one link gives."""
-        sizes: SizeLaw = {
+        laws: dict[Law, SizeLaw] = {
             "exponential": ExponentialSize(mean=MEAN_BYTES),
             "fixed": FixedSize(MEAN_BYTES),
             "hyperexponential": HyperexponentialSize(mean=MEAN_BYTES, scv=self.scv),
-        }[self.law]
+        }
         network = Network(
             line(num_links=1, rate_bps=8.0 * MEAN_BYTES, distance_m=1.0), (EMBB,),
             seed=seed, scheduler=FirstComeFirstServed(), segment_bytes=2**40, report_s=1e4,
         )  # fmt: skip
-        network.add(Poisson(EMBB, source="edge-1", sink="edge-2", rate_per_s=self.load, num_bytes=sizes))
+        network.add(Poisson(EMBB, source="edge-1", sink="edge-2", rate_per_s=self.load, num_bytes=laws[self.law]))
         link = network.links["edge-1", "edge-2"]
         network.run(WARM_UP)
         before = link.account()
@@ -111,11 +172,16 @@ class SingleServer:
         network.run(WARM_UP + self.num_flows / self.load)
         network.check()
         after = link.account()
+        time_s = after.now_s - before.now_s
+        controls = (
+            (after.offered_packets - before.offered_packets)[0] / (self.load * time_s) - 1,
+            (after.work_done - before.work_done)[0] / (link.rate * self.load * time_s) - 1,
+        )
         if self.law == "exponential":
-            return inside.mean, inside.quantile(0.99)
+            return Measured((inside.mean, inside.quantile(0.99)), controls)
         # A wait is written down when service begins: of those that came, all but the few that still queue.
         begun = after.offered_packets - before.offered_packets
-        return (float(((after.wait_seconds - before.wait_seconds) / begun)[0]),)
+        return Measured((((after.wait_seconds - before.wait_seconds) / begun)[0],), controls)
 
 
 @dataclass
@@ -220,7 +286,7 @@ class ManyServers:
         name = f"M/{'D' if self.fixed else 'M'}/{self.servers}/{self.servers}, {self.load:g} Erlang"
         return {f"{name}: blocking": erlang_b(self.servers, self.load)}
 
-    def measure(self, seed: int) -> Sequence[float]:
+    def measure(self, seed: int) -> Measured:
         """Return what a network's server gives."""
         network = _computers([1.0], self.servers, seed)
         server = network.servers["edge-1"]
@@ -234,7 +300,11 @@ class ManyServers:
         after = server.account()
         offered = after.offered_packets[0] - before.offered_packets[0]
         names = ("delayed_packets", "wait_seconds") if self.waiting else ("dropped_packets",)
-        return [float((getattr(after, name)[0] - getattr(before, name)[0]) / offered) for name in names]
+        expected = self.load * (after.now_s - before.now_s)
+        controls = [offered / expected - 1]
+        if self.waiting:
+            controls.append((after.work_done[0] - before.work_done[0]) / expected - 1)
+        return Measured([(getattr(after, name)[0] - getattr(before, name)[0]) / offered for name in names], controls)
 
 
 @dataclass
@@ -317,7 +387,7 @@ class JacksonNetwork:
         flow = jackson((self.arrival_rate, 0, 0), self.routing, self.speeds)
         return {"Jackson network, gateway-edge-cloud: end to end": flow.end_to_end_s}
 
-    def measure(self, seed: int) -> Sequence[float]:
+    def measure(self, seed: int) -> Measured:
         """Return what a network of three computers gives."""
         network = _computers(self.speeds, 1, seed)
         router = network.add(Router(nodes=("edge-1", "edge-2", "edge-3"), routing=self.routing))
@@ -327,4 +397,5 @@ class JacksonNetwork:
         jobs, seconds = seen.jobs, seen.seconds
         network.run(WARM_UP + self.num_jobs / self.arrival_rate)
         network.check()
-        return ((seen.seconds - seconds) / (seen.jobs - jobs),)
+        left = seen.jobs - jobs
+        return Measured(((seen.seconds - seconds) / left,), (left / self.num_jobs - 1,))

@@ -4,7 +4,7 @@ The cases are like those of `theory_runs`: `expected` row by row, and `measure` 
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,7 @@ from wirelesslab.network.flow_sharing import FlowAccess
 from wirelesslab.network.radio import ProportionalRate
 from wirelesslab.network.slices import EMBB, MIOT
 from wirelesslab.network.slots import SlotAccess, SlotRadio
+from wirelesslab.network.theory_runs import Measured
 from wirelesslab.network.traffic import BetaBurst, due
 from wirelesslab.network.user_schedulers import ProportionalFair
 from wirelesslab.rng import stream
@@ -57,7 +58,7 @@ class SharedCell:
             for kind, size in zip(("small", "large"), self.sizes_bytes, strict=True)
         }
 
-    def measure(self, seed: int) -> Sequence[float]:
+    def measure(self, seed: int) -> Measured:
         """Return what `FlowAccess` gives."""
         rng = stream(seed, "files")
         mean_s = 8 * sum(self.sizes_bytes) / 2 / RATE_BPS
@@ -72,7 +73,8 @@ class SharedCell:
         done = cell.advance(float(times[-1]))
         cell.account().check()
         late = done.offered_s > times[-1] * 0.02
-        return [float(done.delay_s[late & (done.num_bytes == size)].mean()) for size in self.sizes_bytes]
+        excess = mean_s * self.num_files / (self.load * times[-1]) - 1, (kinds.mean() - 0.5) / 0.5
+        return Measured([done.delay_s[late & (done.num_bytes == size)].mean() for size in self.sizes_bytes], excess)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,14 +99,15 @@ class MultiuserGain:
         """What theory says."""
         return {f"Proportional fairness, {self.num_users} users: gain": theory.multiuser_gain(self.num_users)}
 
-    def measure(self, seed: int) -> Sequence[float]:
+    def measure(self, seed: int) -> Measured:
         """Return what `SlotAccess` gives."""
         snr, nobody = 4.0, np.zeros(self.num_users, int)
         config = SlotRadio(
             slot_s=SLOT_S, rate=ProportionalRate(), intra_slice=ProportionalFair(window_slots=self.window_slots)
         )
         access = SlotAccess(
-            config, (EMBB,), cells=nobody, slice_of=nobody, mean_snr=np.full(self.num_users, snr), saturated=True, seed=seed
+            config, (EMBB,), cells=nobody, slice_of=nobody, mean_snr=np.full(self.num_users, snr), saturated=True,
+            seed=seed,
         )  # fmt: skip
         warm_s = 4 * self.window_slots * SLOT_S
         access.advance(warm_s)
@@ -113,7 +116,7 @@ class MultiuserGain:
         account = access.account()
         account.check()
         alone = config.bandwidth_hz * snr * SLOT_S / 8
-        return (float((account.delivered_bytes.sum() - before) / self.num_slots / alone),)
+        return Measured((float((account.delivered_bytes.sum() - before) / self.num_slots / alone),))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,14 +151,12 @@ class LossOfTwoClasses:
             for demand, lost in zip(self.demands, blocking, strict=True)
         }
 
-    def measure(self, seed: int) -> Sequence[float]:
+    def measure(self, seed: int) -> Measured:
         """Return what a loss system played call by call gives."""
         classes = tuple(CallClass(arrival_rate=a, demand=d) for a, d in zip(self.loads, self.demands, strict=True))
         system = LossSystem(capacity=self.capacity, classes=classes)
-        calls = simulate_admission(
-            CompleteSharing(system), system, stream(seed, "calls"), self.num_calls, warm_up=5000
-        )
-        return [float(share) for share in calls.blocked / calls.offered]
+        calls = simulate_admission(CompleteSharing(system), system, stream(seed, "calls"), self.num_calls, warm_up=5000)
+        return Measured([float(share) for share in calls.blocked / calls.offered])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,14 +185,14 @@ class BurstPeak:
         peak = theory.beta_burst_peak(self.num_devices, self.duration_s) * self.per_s
         return {f"Beta(3, 4) burst, peak: arrivals per {1e3 * self.per_s:g} ms": peak}
 
-    def measure(self, seed: int) -> Sequence[float]:
+    def measure(self, seed: int) -> Measured:
         """Return what `BetaBurst` gives, within 1 % of the burst around its peak (which is flat to 0.04 % there)."""
         model, half_s, seen = BetaBurst(duration_s=self.duration_s), 0.01 * self.duration_s, 0
         for burst in range(self.num_bursts):
             rng = stream(seed, "burst", burst)
             _, _, times = due(model, rng, model.begin(rng, self.num_devices), self.duration_s)
             seen += int(np.count_nonzero(np.abs(times - 0.4 * self.duration_s) < half_s))
-        return (seen / self.num_bursts * self.per_s / (2 * half_s),)
+        return Measured((seen / self.num_bursts * self.per_s / (2 * half_s),))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,7 +230,7 @@ class Preambles:
         alone = theory.no_collision(self.num_preambles, num)
         return {f"{self.num_preambles} preambles, {num} devices: alone": alone}
 
-    def measure(self, seed: int) -> Sequence[float]:
+    def measure(self, seed: int) -> Measured:
         """Return what `ActiveSetAccess` gives."""
         rng = stream(seed, "contenders")
         num = round(self.mean_contenders)
@@ -243,7 +244,7 @@ class Preambles:
         access.offer(np.arange(times.size) % num_devices, np.full(times.size, 20), times)
         heard = access.advance(self.num_slots * SLOT_S).user.size
         access.account().check()
-        return (heard / (self.num_slots if self.num_preambles == 1 else times.size),)
+        return Measured((heard / (self.num_slots if self.num_preambles == 1 else times.size),))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -269,11 +270,11 @@ class Water:
                 best = max(best, float(np.log2(level / floors[:used]).sum()))
         return {f"Water-filling, {len(self.gains)} channels: bit/s/Hz": best}
 
-    def measure(self, seed: int) -> Sequence[float]:
+    def measure(self, seed: int) -> Measured:
         """Return what `water_filling` gives."""
         del seed
         powers = water_filling(self.gains, self.power).powers
-        return (math.fsum(np.log2(1 + powers * np.array(self.gains))),)
+        return Measured((math.fsum(np.log2(1 + powers * np.array(self.gains))),))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -299,9 +300,9 @@ class LineOfLinks:
             ).long,
         }
 
-    def measure(self, seed: int) -> Sequence[float]:
+    def measure(self, seed: int) -> Measured:
         """Return what `fair_rates` gives."""
         del seed
         routes: NDArray[np.float64] = np.hstack([np.ones((self.num_links, 1)), np.eye(self.num_links)])
         capacities = np.ones(self.num_links)
-        return [float(rates(routes, capacities)[0]) for rates in (max_min_rates, proportional_fair_rates)]
+        return Measured([float(rates(routes, capacities)[0]) for rates in (max_min_rates, proportional_fair_rates)])

@@ -1,0 +1,78 @@
+"""Whoever controls the network sees it through views, acts through actions, and pays for the way."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from wirelesslab.network import EMBB, MIOT, URLLC, Network, Planner, Poisson, ProportionalShares, metro, planning
+from wirelesslab.network.planning import longest_way_s
+from wirelesslab.network.trace import Trace, check_trace
+
+# What a controller may touch of a network; everything else is the physical layer's own.
+ALLOWED = {
+    "view", "apply", "until", "record", "rng", "name_of", "slices", "now_s", "trace", "check_node", "routes", "graph",
+}  # fmt: skip
+PHYSICAL = ("queues", "cells", "slots", "flow_sharing", "active_set", "books", "station_books", "flows", "simulation")
+
+
+def planned(at="", trace=None, until=2.0):
+    network = Network(metro(num_gnbs=3), (EMBB, URLLC, MIOT), seed=1, trace=trace)
+    for s in (EMBB, URLLC, MIOT):
+        network.add(Poisson(s, source="gnb-1", sink="cloud", rate_per_s=200.0, num_bytes=2000))
+    network.add(Planner(plan=ProportionalShares(), window_s=0.5, at=at, name="planner"))
+    network.run(until)
+    return network
+
+
+def test_a_decision_takes_the_way_there_the_thinking_and_the_way_back():
+    at_once, at_core, in_cloud = planned(), planned("core"), planned("cloud")
+    times = [[time for time, _ in n.record("planner", lambda: None).planned] for n in (at_once, at_core, in_cloud)]
+    for network, at, delayed in ((at_core, "core", times[1]), (in_cloud, "cloud", times[2])):
+        delay = 2 * longest_way_s(network, at) + 1e-3
+        assert delayed == pytest.approx([time + delay for time in times[0][: len(delayed)]])
+    assert longest_way_s(in_cloud, "cloud") > longest_way_s(at_core, "core") > 0
+
+
+def test_every_decision_leaves_spans_of_sensing_deciding_and_enforcing_that_take_time():
+    trace = Trace()
+    network = planned("core", trace)
+    import json
+
+    events = json.loads(trace.text())["traceEvents"]
+    check_trace({"traceEvents": events})
+    spans = [e for e in events if e["ph"] == "X" and e["name"] in {"sense", "decide", "enforce"}]
+    assert len(spans) == 3 * len(network.record("planner", lambda: None).planned) > 0
+    for sense, decide, enforce in zip(spans[::3], spans[1::3], spans[2::3], strict=True):
+        assert (sense["name"], decide["name"], enforce["name"]) == ("sense", "decide", "enforce")
+        assert min(sense["dur"], decide["dur"], enforce["dur"]) > 0
+        assert sense["ts"] + sense["dur"] == pytest.approx(decide["ts"], abs=1e-2)
+        assert decide["ts"] + decide["dur"] == pytest.approx(enforce["ts"], abs=1e-2)
+
+
+def test_a_planner_that_is_too_far_away_for_its_window_is_refused():
+    network = Network(metro(num_gnbs=3), (EMBB,))
+    network.add(Planner(plan=ProportionalShares(), window_s=1e-3, at="cloud"))
+    with pytest.raises(ValueError, match=r"window_s: got 0.001, expected more than the .* of a decision at cloud"):
+        network.run(1.0)
+
+
+def test_a_decision_on_its_way_survives_being_written_down():
+    network = Network(metro(num_gnbs=3), (EMBB, URLLC), seed=1)
+    network.add(Poisson(EMBB, source="gnb-1", sink="cloud", rate_per_s=200.0, num_bytes=2000))
+    network.add(Planner(plan=ProportionalShares(), window_s=0.5, at="cloud", decide_s=0.2))
+    network.run(0.6)  # sensed at 0.5, not yet enforced
+    copy = Network.restored(network.snapshot())
+    network.run(2.0)
+    copy.run(2.0)
+    assert copy.snapshot().digest() == network.snapshot().digest()
+
+
+def test_control_reads_the_network_through_views_and_changes_it_through_actions_only():
+    tree = ast.parse(Path(planning.__file__).read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "network":
+            assert node.attr in ALLOWED, f"line {node.lineno}: control touches network.{node.attr}"
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and node.module:
+            assert node.module.rpartition(".")[2] not in PHYSICAL, f"line {node.lineno}: control imports {node.module}"
