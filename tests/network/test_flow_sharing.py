@@ -2,7 +2,6 @@
 
 import math
 import pickle
-import time
 
 import numpy as np
 import pytest
@@ -310,23 +309,3 @@ def test_it_refuses_what_it_cannot_mean():
     radio.offer([0], [1], [3.0])
     with pytest.raises(ValueError, match="at least 3"):
         radio.advance(2.0)
-
-
-def test_long_runs_pass_150_000_flows_per_second_in_flat_memory():
-    num_users, num_cells, batch = 100_000, 100, 200_000
-    rng = stream(13)
-    place = {"cells": np.arange(num_users) % num_cells, "slice_of": np.arange(num_users) // num_cells % 3}
-    radio = FlowAccess(THREE, num_cells=num_cells, rates_bps=np.full(num_users, 100e6), **place)
-    best, sizes, now = math.inf, [], 0.0
-    for k in range(6):
-        times = now + np.sort(rng.random(batch)) * 100
-        users, num_bytes = rng.integers(num_users, size=batch), rng.geometric(1 / 80_000, size=batch)
-        start = time.perf_counter()
-        radio.offer(users, num_bytes, times)
-        radio.advance(now := now + 100.0)
-        if k:
-            best = min(best, time.perf_counter() - start)
-        sizes.append(radio._files.user.size)
-    assert sizes[-1] == sizes[1]
-    # Ten times the promise when the machine is idle; it is shared.
-    assert batch / best > 150_000

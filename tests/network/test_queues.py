@@ -61,7 +61,7 @@ def arrivals(rng, num, load):
 
 @pytest.mark.parametrize("load", [0.5, 0.8])
 @pytest.mark.parametrize(
-    ("law", "scv"), [("deterministic", 0.0), ("exponential", 1.0), ("hyperexponential", 4.0)], ids=lambda x: str(x)
+    ("law", "scv"), [("deterministic", 0.0), ("exponential", 1.0), ("hyperexponential", 4.0)], ids=str
 )
 def test_the_mean_wait_is_pollaczek_s_and_khinchine_s(load, law, scv):
     rng = np.random.default_rng([3, int(10 * load), int(scv)])
@@ -276,7 +276,7 @@ def test_shares_of_more_than_the_whole_are_refused_and_change_nothing():
 
 
 def test_a_dedicated_share_of_several_servers_must_be_whole_servers():
-    with pytest.raises(ValueError, match="is 0.9 of 3 servers, expected a whole number"):
+    with pytest.raises(ValueError, match=r"is 0\.9 of 3 servers, expected a whole number"):
         Desk((EMBB, URLLC), servers=3, ratios=(ResourceRatio.isolated(0.3), ResourceRatio()))
 
 

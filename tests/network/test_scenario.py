@@ -131,6 +131,7 @@ BAD = {
     "an unknown plan": ("kind: static_shares", "kind: statik_shares", "statik", "planner.plan.kind", "did you mean 'static_shares'?"),
     "too few shares": ("[0.6, 0.4]", "[0.6]", "plan:", "planner.plan", "got 1 shares, expected one for each of the 2 slices"),
     "shares over 1": ("[0.6, 0.4]", "[0.6, 0.7]", "shares_of_slices", "planner.plan.shares_of_slices", "sum to 1.3"),
+    "a planner at a missing node": ("  window_s: 0.1", "  window_s: 0.1\n  at: egde-1", "egde-1", "planner.at", "expected a node of the network; did you mean 'edge-1'?"),
     "a key twice": ("    source: gnb-1", "    source: gnb-1\n    source: gnb-2", "source: gnb-2", "source", "is already said in line"),
     "not a number": ("rate_per_s: 100.0", "rate_per_s: .nan", ".nan", "traffic[0].rate_per_s", "got nan, expected a finite number"),
     "endless": ("until_s: 0.3", "until_s: .inf", "until_s", "until_s", "got inf, expected a finite number"),

@@ -205,16 +205,19 @@ def test_a_slice_that_is_not_active_takes_no_flows():
     assert network.run(1.0).records[0].outcome == "slice not active"
 
 
+TOO_MUCH = {"embb": ResourceRatio(min=0.7), "miot": ResourceRatio(min=0.6)}
+
+
 @pytest.mark.parametrize(
     ("action", "reason"),
     [
-        (SetRatios(domain="transport", ratios={"embb": ResourceRatio(min=0.7), "miot": ResourceRatio(min=0.6)}), r"shares \(min\) sum to 1\.\d+, expected at most 1"),
+        (SetRatios(domain="transport", ratios=TOO_MUCH), r"shares \(min\) sum to 1\.\d+, expected at most 1"),
         (SetRatios(domain="transport", ratios={"ebb": ResourceRatio(min=0.7)}), "got 'ebb', expected one of .*embb"),
         (SetRatios(domain="compute", element="moon", ratios={"embb": ResourceRatio(min=0.7)}), "got 'moon'"),
         (SetUp(element="edge-9", up=False), "got 'edge-9', expected a node or a link"),
         ("faster, please", "got str, expected SetRatios, SetUp or SetActive"),
     ],
-)  # fmt: skip
+)
 def test_an_action_that_cannot_be_done_is_refused_recorded_and_changes_nothing(action, reason):
     network = busy_metro()
     network.run(0.5)

@@ -3,7 +3,6 @@
 import copy
 import math
 import pickle
-import time
 
 import numpy as np
 import pytest
@@ -125,19 +124,6 @@ def test_any_double_fits():
     tally.add_many([1.7e308, 5e-324, -1.7e308, 2.3e-308, 0.0])
     assert tally._positive.counts.nbytes < 600_000
     assert [tally.quantile(q) for q in (0, 0.5, 1)] == pytest.approx([-1.7e308, 0, 1.7e308], rel=0.01)
-
-
-def test_adding_a_number_is_cheap():
-    values = stream(4).exponential(size=100_000).tolist()
-    best = math.inf
-    for _ in range(5):
-        tally = Tally()
-        start = time.perf_counter()
-        for value in values:
-            tally.add(value)
-        best = min(best, time.perf_counter() - start)
-    # 0.25 us here when idle; the promise is 1.2 us, and the machine is shared.
-    assert best / len(values) < 1.2e-6
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])

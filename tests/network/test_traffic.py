@@ -1,7 +1,6 @@
 """What a traffic model promises, for every model; and what each model alone does."""
 
 import copy
-import time
 
 import numpy as np
 import pytest
@@ -198,20 +197,6 @@ def test_sources_begin_in_the_stationary_regime(model):
     users, num_bytes, _ = due(model, generator, memory, begin_s + 0.04)
     bits_per_s = np.bincount(users, weights=8.0 * num_bytes, minlength=num) / 0.04
     assert bits_per_s.mean() == pytest.approx(model.mean_rate_bps, abs=3.5 * bits_per_s.std() / np.sqrt(num))
-
-
-def test_a_hundred_thousand_sources_take_less_than_a_millisecond_per_step_with_one_in_a_hundred_due():
-    model, generator = Poisson(rate_per_s=10.0, num_bytes=ExponentialSize(300.0)), rng()
-    memory = model.begin(generator, 100_000)
-    due(model, generator, memory, 0.01)
-    took_s = []
-    for step in range(1, 60):
-        start = time.perf_counter()
-        users, _, _ = due(model, generator, memory, 0.01 + step * 1e-3)
-        took_s.append(time.perf_counter() - start)
-        assert 800 < users.size < 1_200
-    # the best of many: the machine is shared, the code's own time is the least that was seen
-    assert min(took_s) < 1e-3
 
 
 # --- streams and sizes ----------------------------------------------------------------------------

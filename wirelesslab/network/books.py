@@ -41,6 +41,7 @@ class FlowBook:
         air_flows: Packets of users that live and end in the air; the radio's own account checks their times.
         air_bytes: Their bytes.
         handovers: Changes of cell.
+        reports: Spacings that have passed: points come at whole multiples, so that they do not drift.
         times_s: Times of the series.
         points: The series: for each time an array of shape (len(SERIES), slices).
     """
@@ -61,6 +62,7 @@ class FlowBook:
     air_flows: list[int]
     air_bytes: list[int]
     handovers: int = 0
+    reports: int = 0
     times_s: list[float] = field(default_factory=list)
     points: list[NDArray[np.float64]] = field(default_factory=list)
 
@@ -163,10 +165,12 @@ class FlowBook:
         """Add a point to the series; when there are too many, every second one goes and the spacing doubles."""
         views = [self.view(index, True) for index in range(self.num_slices)]
         self.times_s.append(now_s)
+        self.reports += 1
         self.points.append(np.array([[float(getattr(view, name)) for view in views] for name in SERIES]))
         if len(self.times_s) == MOST_POINTS:  # an even number: the latest point stays
             self.times_s, self.points = self.times_s[1::2], self.points[1::2]
             self.report_s *= 2
+            self.reports //= 2
 
     def check(self, now_s: float, ways: Sequence[OnTheWay]) -> None:
         """Assert that every flow and byte is somewhere, and Little's law.

@@ -49,7 +49,7 @@ def recovery_time(
     hold: int = 3,
     ceiling: float | None = None,
 ) -> float:
-    """Return how long after an event a windowed figure is back where it was before, for good or for `hold` windows.
+    """Return how long after an event a windowed figure is back where it was before, for `hold` windows at least.
 
     Of a figure that is better when it is smaller: a delay, a late share. A window without a value
     (nothing was delivered) has not recovered.
@@ -63,8 +63,8 @@ def recovery_time(
         ceiling: Up to where a window is usual; `usual_ceiling` of the windows before the event when None.
 
     Returns:
-        Seconds from the event to the start of the first of `hold` usual windows after the first unusual one; 0 if no
-        window was unusual, inf if the figure never came back.
+        Seconds from the event to the start of the first of `hold` usual windows; 0 if they follow the event at once,
+        inf if there are none. What turns bad later than that did so for another reason, or `hold` is too short.
 
     Raises:
         ValueError: Shapes differ, or too few windows before or after the event.
@@ -88,12 +88,10 @@ def recovery_time(
     limit = usual_ceiling(figures[before]) if ceiling is None else ceiling
     usual = figures[after] <= limit  # of NaN: not usual
     starts = np.maximum(ends[after] - window_s, event_s)
-    unusual = np.flatnonzero(~usual)
-    if unusual.size == 0:
-        return 0.0
-    runs = np.convolve(usual, np.ones(hold, int), mode="valid") == hold  # begins at this window
-    back = np.flatnonzero(runs[unusual[0] :])
-    return math.inf if back.size == 0 else float(starts[unusual[0] + back[0]] - event_s)
+    runs = np.flatnonzero(np.convolve(usual, np.ones(hold, int), mode="valid") == hold)  # begin at these windows
+    if runs.size == 0:
+        return math.inf
+    return float(starts[runs[0]] - event_s)
 
 
 def median_with_interval(samples: Sequence[float] | ArrayLike, confidence: float = 0.95) -> tuple[float, float, float]:

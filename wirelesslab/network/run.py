@@ -78,8 +78,8 @@ class Run:
         ]
         records = [
             {"number": r.number, "slice": r.flow.slice, "source": r.flow.source, "sink": r.flow.sink,
-             "user": r.flow.user, "label": r.flow.label, "num_bytes": r.flow.num_bytes, "sent_s": r.sent_s, "ended_s": r.ended_s,
-             "outcome": r.outcome, "spans": r.spans}
+             "user": r.flow.user, "label": r.flow.label, "num_bytes": r.flow.num_bytes,
+             "sent_s": r.sent_s, "ended_s": r.ended_s, "outcome": r.outcome, "spans": r.spans}
             for r in self.records
         ]  # fmt: skip
         for name, rows in (("actions", actions), ("flows", records)):

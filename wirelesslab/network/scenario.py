@@ -171,6 +171,8 @@ class NetworkScenario:
                 raise ValueError(msg)
 
         self._try(("planner", "plan"), first_plan)
+        if planner.at:
+            self._try(("planner", "at"), lambda: network.check_node(planner.at))
         self._try(("planner",), lambda: network.add(planner))
 
     def _add_radio(self, network: Network) -> None:

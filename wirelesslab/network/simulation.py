@@ -11,7 +11,7 @@ import numpy as np
 import simpy
 
 from wirelesslab import check
-from wirelesslab.network.agenda import Agenda
+from wirelesslab.network.agenda import Agenda, exact_delay
 from wirelesslab.network.books import FlowBook
 from wirelesslab.network.changes import carry_out, send_another_way
 from wirelesslab.network.flows import Flow, FlowRecord, OnTheWay, Outcome, Packet, check_flow
@@ -411,7 +411,8 @@ class Network:
     def report(self) -> None:
         """Add a point to the time series; called by the agenda."""
         self.book.report(self.now_s)
-        self.agenda.after(self.book.report_s, self.report)
+        next_s = (self.book.reports + 1) * self.book.report_s
+        self.agenda.after(exact_delay(self.now_s, next_s), self.report)
 
     def run(self, until_s: float) -> Run:
         """Let the network live until `until_s` and return what has happened so far.

@@ -79,9 +79,9 @@ def large_scale(
 
 def _model(scenario: OutdoorScenario, carrier_hz: float) -> Any:
     """Build Sionna's scenario; its antennas do not matter for the large scale."""
-    from wirelesslab import tensorflow  # first, as it silences TensorFlow's greeting
+    from wirelesslab.tensorflow import tf  # first, as it silences TensorFlow's greeting
 
-    del tensorflow
+    del tf
     from sionna.phy.channel import tr38901
 
     antenna = tr38901.Antenna(

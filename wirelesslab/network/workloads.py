@@ -7,7 +7,7 @@ the code grows, not how the load does. All figures of the loads are our choice.
 import math
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -242,19 +242,27 @@ def resident_bytes() -> int:
     return peak if sys.platform == "darwin" else 1024 * peak
 
 
-def cost_alone(name: str, num_users: int, rounds: int) -> dict[str, list[float] | float]:
-    """Return seconds per step and resident memory of a workload; run it in a process of its own.
+def cost_alone(name: str, users: Sequence[int], rounds: int) -> dict[str, NDArray[np.float64]]:
+    """Return what a workload costs at several sizes; run it in a process of its own, for memory's sake.
 
     Args:
         name: Of `WORKLOADS`.
-        num_users: Users.
-        rounds: Turns that are timed.
+        users: Numbers of users, ascending.
+        rounds: Turns that are timed at each size.
+
+    Returns:
+        "step_s", processor time of a step, shape (sizes, rounds); "memory_bytes", the most that was resident so far
+        beyond what code and compiler took, shape (sizes,).
     """
     check.one_of(tuple(WORKLOADS), name=name)
     workload = WORKLOADS[name]
+    live(workload.radio(100), workload.offers(100, 20), workload.step_s)  # compiled, and loaded
     before = resident_bytes()
-    seconds = seconds_per_step({name: (workload, num_users)}, rounds)[name]
-    return {"step_s": seconds.tolist(), "resident_bytes": resident_bytes(), "empty_bytes": before}
+    seconds, memory = [], []
+    for num_users in users:
+        seconds.append(seconds_per_step({name: (workload, num_users)}, rounds)[name])
+        memory.append(float(resident_bytes() - before))
+    return {"step_s": np.array(seconds), "memory_bytes": np.array(memory)}
 
 
 class Exponent(NamedTuple):
