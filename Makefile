@@ -40,8 +40,10 @@ sims: $(VENV)/.installed ## every sim at full size, into docs/results/
 	$(BIN)/wirelesslab run mampnet_ablation --out docs/results/mampnet_ablation $(ARGS)
 	$(BIN)/wirelesslab run mampnet_mismatch --out docs/results/mampnet_mismatch $(ARGS)
 	$(BIN)/wirelesslab run mampnet_calibration --out docs/results/mampnet_calibration $(ARGS)
+	for sim in queues_against_theory slice_isolation planning_and_operation failure_recovery growth; do \
+		$(BIN)/wirelesslab run $$sim --out docs/results/$$sim $(ARGS) || exit 1; done
 
-weights: $(VENV)/.installed ## train the shipped networks anew (about an hour and a quarter on one core)
+weights: $(VENV)/.installed ## train the shipped networks anew (about an hour and three quarters on one core)
 	$(BIN)/wirelesslab run train_mampnet --out docs/results/train_mampnet/known
 	$(BIN)/wirelesslab run train_mampnet --setting distribution --out docs/results/train_mampnet/distribution
 	$(BIN)/wirelesslab run train_mampnet --setting one-cell --out docs/results/train_mampnet/one_cell

@@ -44,8 +44,8 @@ AHEAD = 256
 class Measured(NamedTuple):
     """What a run gave: `values` in the order of a case's `expected`, and `controls`.
 
-    Controls are figures of the same run whose mean is known to be 0: by how much more work, or more arrivals, came
-    than should have. They tell how much of a run's deviation was its luck.
+    Controls are figures of the run whose mean is known to be 0: by how much more work, or more arrivals, came than
+    should have. They tell how much of its deviation was luck.
     """
 
     values: Sequence[float]
@@ -172,15 +172,12 @@ class SingleServer:
         network.run(WARM_UP + self.num_flows / self.load)
         network.check()
         after = link.account()
-        time_s = after.now_s - before.now_s
-        controls = (
-            (after.offered_packets - before.offered_packets)[0] / (self.load * time_s) - 1,
-            (after.work_done - before.work_done)[0] / (link.rate * self.load * time_s) - 1,
-        )
-        if self.law == "exponential":
-            return Measured((inside.mean, inside.quantile(0.99)), controls)
         # A wait is written down when service begins: of those that came, all but the few that still queue.
         begun = after.offered_packets - before.offered_packets
+        expected = self.load * (after.now_s - before.now_s)
+        controls = begun[0] / expected - 1, (after.work_done - before.work_done)[0] / (link.rate * expected) - 1
+        if self.law == "exponential":
+            return Measured((inside.mean, inside.quantile(0.99)), controls)
         return Measured((((after.wait_seconds - before.wait_seconds) / begun)[0],), controls)
 
 
