@@ -1,7 +1,7 @@
 """wirelesslab: a simulation-first wireless and network toolkit.
 
-The wings (`wirelesslab.mmtc`) and the tools of the floor (`wirelesslab.Study`, `wirelesslab.plot`)
-are imported on first use, so that `import wirelesslab` is quick and loads no TensorFlow.
+The wings (`wirelesslab.mmtc`, `wirelesslab.network`) and the tools of the floor (`wirelesslab.Study`,
+`wirelesslab.plot`) are imported on first use, so that `import wirelesslab` is quick and loads no TensorFlow.
 """
 
 from importlib import import_module
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-_MODULES = ("check", "mmtc", "plot", "results", "replicas", "rng", "stats", "study", "threads", "units")
+_MODULES = ("check", "mmtc", "network", "plot", "replicas", "results", "rng", "stats", "study", "threads", "units")
 _NAMES = {"Count": "stats", "Stop": "study", "Study": "study"}
 __all__ = [
     "Count",
@@ -17,7 +17,9 @@ __all__ = [
     "Study",
     "check",
     "mmtc",
+    "network",
     "plot",
+    "replicas",
     "results",
     "rng",
     "stats",
@@ -27,7 +29,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from wirelesslab import check, mmtc, plot, results, rng, stats, study, threads, units
+    from wirelesslab import check, mmtc, network, plot, replicas, results, rng, stats, study, threads, units
     from wirelesslab.stats import Count
     from wirelesslab.study import Stop, Study
 

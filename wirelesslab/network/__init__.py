@@ -1,8 +1,13 @@
 """The 6G network: queues, radio and slices at any size, in simulated time."""
 
+from wirelesslab.network import theory, user_schedulers
 from wirelesslab.network.access import Account, Delivered, RadioAccess
+from wirelesslab.network.active_set import ActiveSetAccess
+from wirelesslab.network.cells import Cells, Demand
 from wirelesslab.network.failures import Outage, RandomFailures
+from wirelesslab.network.flow_sharing import FlowAccess
 from wirelesslab.network.flows import Flow, FlowRecord
+from wirelesslab.network.movement import Movement
 from wirelesslab.network.planning import (
     PLANS,
     ForeseenShares,
@@ -13,6 +18,7 @@ from wirelesslab.network.planning import (
     SquareRootShares,
     StaticShares,
 )
+from wirelesslab.network.radio import LinkBudget
 from wirelesslab.network.run import Run
 from wirelesslab.network.schedulers import (
     SCHEDULERS,
@@ -24,9 +30,12 @@ from wirelesslab.network.schedulers import (
     WeightedFair,
 )
 from wirelesslab.network.simulation import Actor, Network
+from wirelesslab.network.slice_manager import SliceManager
 from wirelesslab.network.slices import EMBB, MIOT, URLLC, V2X, ResourceRatio, ServiceLevel, Slice, SNssai
+from wirelesslab.network.slots import SlotAccess, SlotRadio
 from wirelesslab.network.snapshots import Snapshot
 from wirelesslab.network.topology import hex_cells, line, metro, single_cell
+from wirelesslab.network.trace import Trace
 from wirelesslab.network.traffic import (
     TRAFFIC_MODELS,
     BetaBurst,
@@ -49,11 +58,12 @@ from wirelesslab.network.view import Action, ActionRecord, SetActive, SetRatios,
 
 __all__ = [
     "EMBB", "MIOT", "PLANS", "SCHEDULERS", "TRAFFIC_MODELS", "URLLC", "V2X", "Account", "Action", "ActionRecord",
-    "Actor", "BetaBurst", "Delivered", "Diurnal", "EarliestDeadline", "ExponentialSize", "FirstComeFirstServed",
-    "FixedSize", "Flow", "FlowRecord", "ForeseenShares", "Ftp3", "Haptics", "HyperexponentialSize", "Network",
-    "OnOff", "Outage", "ParetoSize", "Periodic", "Plan", "Planner", "Poisson", "ProportionalShares", "RadioAccess",
-    "RandomFailures", "ResourceRatio", "RoundRobin", "Run", "SNssai", "Scheduler", "SeasonalShares", "ServiceLevel",
-    "SetActive", "SetRatios", "SetUp", "Slice", "SliceView", "Snapshot", "SquareRootShares", "StaticShares",
-    "StrictPriority", "TrafficModel", "TrafficTrace", "View", "WeightedFair", "XrVideo", "hex_cells", "line",
-    "load_trace", "metro", "single_cell",
+    "ActiveSetAccess", "Actor", "BetaBurst", "Cells", "Delivered", "Demand", "Diurnal", "EarliestDeadline",
+    "ExponentialSize", "FirstComeFirstServed", "FixedSize", "Flow", "FlowAccess", "FlowRecord", "ForeseenShares",
+    "Ftp3", "Haptics", "HyperexponentialSize", "LinkBudget", "Movement", "Network", "OnOff", "Outage", "ParetoSize",
+    "Periodic", "Plan", "Planner", "Poisson", "ProportionalShares", "RadioAccess", "RandomFailures", "ResourceRatio",
+    "RoundRobin", "Run", "SNssai", "Scheduler", "SeasonalShares", "ServiceLevel", "SetActive", "SetRatios", "SetUp",
+    "Slice", "SliceManager", "SliceView", "SlotAccess", "SlotRadio", "Snapshot", "SquareRootShares", "StaticShares",
+    "StrictPriority", "Trace", "TrafficModel", "TrafficTrace", "View", "WeightedFair", "XrVideo", "hex_cells", "line",
+    "load_trace", "metro", "single_cell", "theory", "user_schedulers",
 ]  # fmt: skip
