@@ -444,3 +444,16 @@ def test_limited_grants_serve_a_cell_that_joined_while_its_gnb_was_down_only_aft
     network.apply(SetUp(element="gnb-1", up=True))
     network.run(1.0)
     assert cells.access.account().delivered_packets[0].sum() > 0
+
+
+@pytest.mark.parametrize("fidelity", FIDELITIES)
+def test_a_run_s_table_of_cells_is_the_radio_s_own_account(fidelity):
+    network, cells = network_of(fidelity, sink="")
+    run = network.run(0.5)
+    account = cells.access.account()
+    assert list(run.cells["cell"].values) == list(NODES)
+    for name in ("offered_bytes", "delivered_packets", "waiting_bytes", "dropped_packets"):
+        assert np.array_equal(run.cells[name].values, getattr(account, name))
+    assert ((run.cells["used_ratio"] >= 0) & (run.cells["used_ratio"].sum("slice") <= 1 + 1e-9)).all()
+    assert run.cells["used_ratio"].sum() > 0
+    assert run.cells["used_ratio"].attrs["kpi"].startswith("RRU.PrbTotDl")

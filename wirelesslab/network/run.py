@@ -30,6 +30,8 @@ class Run:
             3GPP counter where there is one, as attributes `units` and `kpi`.
         stations: One row per link and server and slice (dimensions `station`, `slice`): counts, utilisation,
             mean wait, share delayed.
+        cells: One row per cell and slice (dimensions `cell`, `slice`) of every radio: bytes and packets offered,
+            delivered, waiting and dropped, and the mean share of the cell that was used; no rows without a radio.
         series: The totals of every slice over `time_s`; differences give any window's.
         actions: What was wished of the network, and what was refused.
         records: The latest flows, as many as the network keeps.
@@ -38,6 +40,7 @@ class Run:
 
     slices: xr.Dataset
     stations: xr.Dataset
+    cells: xr.Dataset
     series: xr.Dataset
     actions: tuple[ActionRecord, ...] = field(repr=False)
     records: tuple[FlowRecord, ...] = field(repr=False)
@@ -70,7 +73,7 @@ class Run:
         import pyarrow.parquet as pq
 
         folder = results.prepare_folder(folder)
-        for name in ("slices", "stations", "series"):
+        for name in ("slices", "stations", "cells", "series"):
             frame = getattr(self, name).to_dataframe().reset_index()
             pq.write_table(pa.Table.from_pandas(frame, preserve_index=False), folder / f"{name}.parquet")
         actions = [
@@ -94,6 +97,7 @@ def run_of(network: "Network") -> Run:
     return Run(
         slices=_slices(network),
         stations=_stations(network),
+        cells=_cells(network),
         series=_series(network),
         actions=tuple(network.actions),
         records=tuple(network.flow_records),
@@ -167,6 +171,28 @@ def _stations(network: "Network") -> xr.Dataset:
     work_possible = xr.DataArray([s.rate for s in stations], dims="station") * (network.now_s or np.nan)
     data["utilisation"] = data["work_done"] / work_possible
     data["kind"] = ("station", ["link"] * len(network.links) + ["server"] * len(network.servers))
+    return data
+
+
+def _cells(network: "Network") -> xr.Dataset:
+    radios = [actor for actor in network.actors.values() if hasattr(actor, "cell_nodes")]
+    accounts = [radio.access.account() for radio in radios]
+    names = [
+        f"{state}_{what}" for state in ("offered", "delivered", "waiting", "dropped") for what in ("bytes", "packets")
+    ]
+    nothing = np.zeros((0, len(network.slices)))
+    dims = ("cell", "slice")
+    columns: dict[str, Any] = {
+        name: (dims, np.concatenate([nothing.astype(np.int64), *(getattr(a, name) for a in accounts)]))
+        for name in names
+    }
+    used = np.concatenate(
+        [nothing, *(a.used_share_seconds / a.now_s if a.now_s else a.used_share_seconds for a in accounts)]
+    )
+    data = xr.Dataset({**columns, "used_ratio": (dims, used)}, _names(network))
+    data = data.assign_coords(cell=np.array([node for radio in radios for node in radio.cell_nodes], dtype=str))
+    units, kpi = KPI["used_ratio"]
+    data["used_ratio"].attrs.update({"units": units, "kpi": kpi})
     return data
 
 

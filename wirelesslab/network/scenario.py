@@ -38,7 +38,9 @@ __all__ = [
     "MOVERS", "TOPOLOGIES", "NetworkScenario", "ScenarioError", "Watch", "json_schema", "scenario_model", "schema_text",
 ]  # fmt: skip
 
-FILES = ("slices.parquet", "stations.parquet", "series.parquet", "actions.jsonl", "flows.jsonl", "manifest.json")
+FILES = (
+    "slices.parquet", "stations.parquet", "cells.parquet", "series.parquet", "actions.jsonl", "flows.jsonl", "manifest.json",
+)  # fmt: skip
 STEPS = 100  # of a run that is watched
 
 

@@ -411,6 +411,12 @@ class Network:
     def report(self) -> None:
         """Add a point to the time series; called by the agenda."""
         self.book.report(self.now_s)
+        if self.trace is not None:
+            for index, s in enumerate(self.slices):
+                view = self.book.view(index, self.active[index])
+                now_s = self.now_s
+                self.trace.counter(s.name, "bytes inside", now_s, float(view.inside_bytes))
+                self.trace.counter(s.name, "bytes delivered", now_s, float(view.delivered_bytes))
         next_s = (self.book.reports + 1) * self.book.report_s
         self.agenda.after(exact_delay(self.now_s, next_s), self.report)
 
