@@ -232,9 +232,8 @@ def test_downlink_flows_and_users_own_packets_share_the_air_without_being_mistak
 def test_a_flow_to_no_user_or_to_another_slice_s_is_refused():
     for user, slice_name, reason in ((99, "embb", "one of the 12 users"), (11, "embb", "the user's slice")):
         network, _ = network_of("slot", rate_per_s=1e-3)
-        network.send(Flow(slice=slice_name, num_bytes=100, source="cloud", sink="gnb-1", user=user))
         with pytest.raises(ValueError, match=reason):
-            network.run(1.0)
+            network.send(Flow(slice=slice_name, num_bytes=100, source="cloud", sink="gnb-1", user=user))
 
 
 @pytest.mark.parametrize("fidelity", FIDELITIES)

@@ -343,7 +343,7 @@ def test_a_run_writes_tables_lines_manifest_and_a_trace_with_a_track_per_slice(t
     assert {name: int(offered[name]) for name in offered.index} == {
         str(name): int(run.slices["offered_bytes"].sel(slice=name)) for name in run.slices["slice"].values
     }
-    assert pq.read_table(folder / "series.parquet").num_rows == 24 * 3
+    assert pq.read_table(folder / "series.parquet").num_rows == 25 * 3  # 3 s in steps of 0.125 s, and the beginning
     assert pq.read_table(folder / "stations.parquet").num_rows > 0
     flows = [json.loads(line) for line in (folder / "flows.jsonl").read_text(encoding="utf-8").splitlines()]
     assert len(flows) == 2000

@@ -219,21 +219,24 @@ class Cells:
 
     # --- flows to users ------------------------------------------------------------------------------------
 
-    def deliver_to_user(self, number: int, flow: Flow, now_s: float) -> None:
-        """Take a flow that has reached its sink; called by the network.
+    def check_user(self, user: int, slice_name: str) -> None:
+        """Refuse a flow to somebody who is not here.
 
         Raises:
             ValueError: There is no such user, or the user belongs to another slice.
         """
-        user = flow.user
-        if user is None or not 0 <= user < self._slice_of.size:
-            msg = f"user: got {user}, expected one of the {self._slice_of.size} users, counted from 0"
+        if type(user) is not int or not 0 <= user < self._slice_of.size:
+            msg = f"user: got {user!r}, expected one of the {self._slice_of.size} users, counted from 0"
             raise ValueError(msg)
         own = self.access.slices[int(self._slice_of[user])].name
-        if own != flow.slice:
-            msg = f"user: got a flow of {flow.slice} for user {user} of {own}, expected a flow of the user's slice"
+        if own != slice_name:
+            msg = f"user: got a flow of {slice_name} for user {user} of {own}, expected a flow of the user's slice"
             raise ValueError(msg)
-        tag = (user, flow.num_bytes, now_s)
+
+    def deliver_to_user(self, number: int, flow: Flow, now_s: float) -> None:
+        """Take a flow that has reached its sink; called by the network."""
+        assert flow.user is not None
+        tag = (flow.user, flow.num_bytes, now_s)
         self._to_users.append(tag)
         self._tagged.setdefault(tag, deque()).append(number)
 

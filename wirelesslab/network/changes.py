@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from wirelesslab.network.simulation import Network
 
 
-def carry_out(network: "Network", action: Action) -> None:
+def carry_out(network: "Network", action: Action, by: str) -> None:
     """Do what is wished; nothing has changed if it is refused.
 
     Raises:
@@ -21,7 +21,7 @@ def carry_out(network: "Network", action: Action) -> None:
     if isinstance(action, SetRatios):
         _set_ratios(network, action)
     elif isinstance(action, SetUp):
-        _set_up(network, action)
+        _set_up(network, action, by)
     elif isinstance(action, SetActive):
         network.active[network.slice_index(action.slice)] = action.active
     else:
@@ -33,24 +33,31 @@ def _set_ratios(network: "Network", action: SetRatios) -> None:
     for name in action.ratios:
         network.slice_index(name)
     wished = {**network.ratios[action.domain], **action.ratios}
-    ratios = tuple(wished[s.name] for s in network.slices)
-    check_ratios(ratios, network.slices, 1, action.domain)
     if action.domain == "radio":
         if action.element:
             msg = f"element: got {action.element!r}, expected '': the shares of the radio hold in every cell"
             raise ValueError(msg)
+        check_ratios(tuple(wished[s.name] for s in network.slices), network.slices, 1, action.domain)
         for actor in network.actors.values():
             if hasattr(actor, "set_ratios"):
                 actor.set_ratios(wished)
     else:
         stations: list[Station] = [*(network.links if action.domain == "transport" else network.servers).values()]
         chosen = [s for s in stations if action.element in {"", s.name}]
-        if not chosen:
+        if not chosen and action.element:
             msg = f"element: got {action.element!r}, expected one of {sorted(s.name for s in stations)}"
             raise ValueError(msg)
-        for station in chosen:  # all are asked before one is changed
+        if not action.element:
+            check_ratios(tuple(wished[s.name] for s in network.slices), network.slices, 1, action.domain)
+        fresh = [
+            tuple(
+                action.ratios.get(s.name, ratio) for s, ratio in zip(network.slices, station.ratios or (), strict=True)
+            )
+            for station in chosen
+        ]
+        for station, ratios in zip(chosen, fresh, strict=True):  # all are asked before one is changed
             check_ratios(ratios, network.slices, station.servers, station.name)
-        for station in chosen:
+        for station, ratios in zip(chosen, fresh, strict=True):
             station.set_ratios(ratios)
     if not action.element:
         network.ratios[action.domain] = wished
@@ -62,12 +69,24 @@ def routes_of(network: "Network") -> Routes:
     return Routes(network.graph, frozenset(n for n in network.graph if n in network.down), down_links)
 
 
-def _set_up(network: "Network", action: SetUp) -> None:
+def _set_up(network: "Network", action: SetUp, by: str) -> None:
+    """An element is out of service as long as anybody who took it out has not brought it back."""
     network.check_element(action.element)
-    (network.down.discard if action.up else network.down.add)(action.element)
+    holders = network.down.get(action.element, ())
+    if action.up:
+        if holders and by not in holders:
+            msg = f"element: {action.element} is held out of service by {', '.join(holders)}, expected one of them"
+            raise ValueError(msg)
+        holders = tuple(name for name in holders if name != by)
+    elif by not in holders:
+        holders = (*holders, by)
+    if holders:
+        network.down[action.element] = holders
+    else:
+        network.down.pop(action.element, None)
     network.routes = routes_of(network)
     for (a, b), link in network.links.items():
-        serves = network.down.isdisjoint({link.name, a, b})
+        serves = network.down.keys().isdisjoint({link.name, a, b})
         if serves != link.up:
             for packet in link.set_up(serves):
                 send_another_way(network, packet, a)
@@ -77,7 +96,7 @@ def _set_up(network: "Network", action: SetUp) -> None:
                 network.lose(packet, "failed")
     for actor in network.actors.values():
         if action.element in getattr(actor, "cell_nodes", ()):
-            actor.set_cell_up(action.element, action.up)
+            actor.set_cell_up(action.element, action.element not in network.down)
 
 
 def send_another_way(network: "Network", packet: Packet, node: str) -> None:

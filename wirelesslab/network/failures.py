@@ -38,6 +38,7 @@ class Outage:
     def run(self, network: "Network") -> "Story":
         """Fail, and come back."""
         name = network.name_of(self)
+        network.check_element(self.element)
         done = network.record(name, lambda: {"changes": 0})
         for number, (time_s, up) in enumerate(((self.start_s, False), (self.end_s, True))):
             if done["changes"] <= number and time_s < inf:
@@ -77,6 +78,7 @@ class RandomFailures:
     def run(self, network: "Network") -> "Story":
         """Fail and come back, for ever."""
         name = network.name_of(self)
+        network.check_element(self.element)
 
         def begin() -> _Repairs:
             rng = network.rng("failures", name)

@@ -1,6 +1,7 @@
 """Bytes on their way: flows, what became of them, and the packets that carry them."""
 
 from dataclasses import dataclass, field
+from math import inf
 from typing import Literal
 
 from wirelesslab import check
@@ -104,7 +105,8 @@ class Packet:
         route: Nodes from source to sink.
         hop: Where on the route it is.
         came_s: When it came to the queue that it is in.
-        tag: Scratch of the queue's scheduler.
+        waits_s: Since when it waits there.
+        begun: Whether its service has begun there, be it interrupted.
         spans: Where its time went, if the network keeps spans.
     """
 
@@ -114,7 +116,8 @@ class Packet:
     route: tuple[str, ...]
     hop: int = 0
     came_s: float = 0.0
-    tag: float = 0.0
+    waits_s: float = 0.0
+    begun: bool = False
     spans: list[tuple[str, str, float, float]] | None = field(default=None)
 
 
@@ -124,3 +127,7 @@ def check_flow(flow: Flow) -> None:
         check.positive_integer(num_bytes=flow.num_bytes)
     if flow.operations:
         check.positive(operations=flow.operations)
+    for name in ("sent_s", "deadline_s"):
+        value = getattr(flow, name)
+        if value is not None and value != inf:
+            check.finite(**{name: value})

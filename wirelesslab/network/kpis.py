@@ -1,8 +1,8 @@
 """The units of what a run reports, and the names that 3GPP gives to the same things.
 
-A name in TS 28.552 (counters) or TS 28.554 (end-to-end KPIs) is given only where our figure measures what the
-standard's counter measures, up to what the simulator does not have (radio bearers, PDU sessions). The names
-are as we recall them: check them against the specification before exchanging figures with a real network.
+A name in TS 28.552 (counters) or TS 28.554 (end-to-end KPIs) says which of theirs is nearest to our figure, not that
+the two are equal: ours count both directions, and flows of the graph that cross no radio. The names are as we
+recall them: check them against the specification before exchanging figures with a real network.
 """
 
 # name -> (units, name of the 3GPP counter or KPI, "" where there is none)

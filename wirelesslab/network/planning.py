@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wirelesslab import check
-from wirelesslab.network.slices import Domain, ResourceRatio
+from wirelesslab.network.slices import DOMAINS, Domain, ResourceRatio
 from wirelesslab.network.view import SetRatios, View
 
 if TYPE_CHECKING:
@@ -183,6 +183,7 @@ class _Windows:
 
     next_s: float
     began_s: float
+    way_s: float
     decided: SetRatios | None = None
     window: int = 0
     history: list[NDArray[np.float64]] = field(default_factory=list)
@@ -217,6 +218,10 @@ class Planner:
     name: str = ""
 
     def __post_init__(self) -> None:
+        if not hasattr(self.plan, "shares"):
+            msg = f"plan: got {self.plan!r}, expected a plan such as ProportionalShares()"
+            raise TypeError(msg)
+        check.one_of(DOMAINS, domain=self.domain)
         check.positive(window_s=self.window_s, decide_s=self.decide_s)
         check.positive_integer(history_windows=self.history_windows)
 
@@ -227,8 +232,8 @@ class Planner:
             ValueError: The way is longer than the window.
         """
         name = network.name_of(self)
-        state = network.record(name, lambda: _Windows(network.now_s, network.now_s))
-        way_s = longest_way_s(network, self.at) if self.at else 0.0
+        state = network.record(name, lambda: self._begin(network))
+        way_s = state.way_s
         delay_s = 2 * way_s + self.decide_s if self.at else 0.0
         if delay_s >= self.window_s:
             msg = f"window_s: got {self.window_s}, expected more than the {delay_s:g} s of a decision at {self.at}"
@@ -244,6 +249,13 @@ class Planner:
             if state.decided is not None:
                 self._enforce(network, state, name, way_s)
             state.next_s = state.began_s + self.window_s
+
+    def _begin(self, network: "Network") -> _Windows:
+        several = any(node.get("num_servers", 1) > 1 for node in network.graph.nodes.values())
+        if self.domain == "compute" and self.dedicated and several:
+            msg = "dedicated: shares of several servers must be whole servers; say dedicated=False for compute"
+            raise ValueError(msg)
+        return _Windows(network.now_s, network.now_s, longest_way_s(network, self.at) if self.at else 0.0)
 
     def _enforce(self, network: "Network", state: _Windows, name: str, way_s: float) -> None:
         action, state.decided = state.decided, None

@@ -116,7 +116,7 @@ class Station:
         self._key = 0
         self._clock = [0.0] * count  # until when a slice's guarantee has been used up
         self._next_start = [0.0] * count  # before which a slice with a ceiling may not start on the shared servers
-        self._wake = -1
+        self._wake, self._wake_s = -1, -1.0
         self.set_ratios(self.ratios or (ResourceRatio(),) * count)
 
     # --- packets ---------------------------------------------------------------------------------------
@@ -125,14 +125,14 @@ class Station:
         """Take a packet in, or turn it away when it would have to wait and there is no room."""
         now = self.agenda.env._now
         index = packet.way.slice_index
-        packet.came_s = now
+        packet.came_s = packet.waits_s = now
+        packet.begun = False
         book = self.book
         book.offered_packets[index] += 1
         book.offered_bytes[index] += packet.num_bytes
         book.packet_seconds[index] += book.inside[index] * (now - book.touched_s[index])
         book.touched_s[index] = now
         book.inside[index] += 1
-        self.scheduler.arrived(self.memory, index, packet)
         queue = self.queues[index]
         queue.append(packet)
         self.waiting_bytes[index] += packet.num_bytes
@@ -144,6 +144,7 @@ class Station:
                 self._leave(index, packet, now)
                 book.dropped_packets[index] += 1
                 book.dropped_bytes[index] += packet.num_bytes
+                book.refused_packets[index] += 1
                 self.lost(packet, "buffer full")
             else:
                 book.delayed_packets[index] += 1
@@ -171,7 +172,11 @@ class Station:
                         if not waiting:
                             break
                     index = self._entitled(waiting) if self._guaranteed else SHARED
-                    if index == SHARED:
+                    if index != SHARED:
+                        packet = queues[index][0]
+                        start = max(self._clock[index], packet.came_s)
+                        self._clock[index] = start + packet.work / self._min_rate[index]
+                    else:
                         index = self.scheduler.pick(self.memory, waiting, queues)
                 else:
                     index = waiting[0]
@@ -181,17 +186,17 @@ class Station:
         packet = self.queues[index].popleft()
         self.waiting_bytes[index] -= packet.num_bytes
         now = self.agenda.env._now
-        self.book.wait_seconds[index] += now - packet.came_s
+        self.book.wait_seconds[index] += now - packet.waits_s
+        if not packet.begun:
+            packet.begun = True
+            self.book.begun_packets[index] += 1
         pool.busy += 1
         key = self._key
         self._key = key + 1
-        if self._guaranteed and self._min_rate[index] > 0:
-            start = max(self._clock[index], packet.came_s)
-            self._clock[index] = start + packet.work / self._min_rate[index]
         if self._shaped and pool.key == SHARED:
             self._next_start[index] = max(self._next_start[index], now) + packet.work / self._max_rate[index]
         if packet.spans is not None:
-            packet.spans.append((self.waiting_span, self.name, packet.came_s, now))
+            packet.spans.append((self.waiting_span, self.name, packet.waits_s, now))
         due = self.agenda.after(packet.work / pool.rate, self.finish, key)
         self.in_service[key] = Service(packet, index, pool.key, due, now, packet.work)
 
@@ -238,6 +243,9 @@ class Station:
             wanted[SHARED] = (self.rate * rest if self.servers == 1 else each, servers, common)
         self._min_rate = [self.rate * (ratio.min - ratio.dedicated) for ratio in ratios]
         self._max_rate = [self.rate * (ratio.max - ratio.dedicated) if ratio.max < 1 else inf for ratio in ratios]
+        # What a slice used or was held back for under its old shares does not count under the new ones.
+        self._clock = [self.agenda.now] * len(ratios)
+        self._next_start = [self.agenda.now] * len(ratios)
         self._guaranteed = any(rate > 0 for rate in self._min_rate)
         self._shaped = any(rate < inf for rate in self._max_rate)
         for key in self.pools.keys() | wanted.keys():
@@ -255,18 +263,18 @@ class Station:
         inside = [key for key, service in self.in_service.items() if service.key == pool.key]
         before = pool.rate
         pool.rate, pool.servers, pool.slices = rate, servers, slices
-        for rank, key in enumerate(inside):
+        stay = [key for key in inside if self.in_service[key].index in slices][:servers]
+        for key in reversed(inside):  # the youngest goes back first, so that the oldest ends at the head
             service = self.in_service[key]
             left = max(0.0, service.left - (now - service.began_s) * before)
-            if rank < servers and service.index in slices:
-                if rate != before:
-                    self.agenda.cancel(service.due)
-                    if service.packet.spans is not None:
-                        service.packet.spans.append((self.service_span, self.name, service.began_s, now))
-                    service.began_s, service.left = now, left
-                    service.due = self.agenda.after(left / rate, self.finish, key)
-                continue
-            self._interrupt(key, left)
+            if key not in stay:
+                self._interrupt(key, left)
+            elif rate != before:
+                self.agenda.cancel(service.due)
+                if service.packet.spans is not None:
+                    service.packet.spans.append((self.service_span, self.name, service.began_s, now))
+                service.began_s, service.left = now, left
+                service.due = self.agenda.after(left / rate, self.finish, key)
 
     def _interrupt(self, key: int, left: float) -> None:
         """Put a packet in service back to the head of its queue, with `left` of its work to do."""
@@ -276,7 +284,7 @@ class Station:
         packet = service.packet
         self.pools[service.key].busy -= 1
         self.book.work_done[service.index] += packet.work - left
-        self.book.wait_seconds[service.index] -= now - packet.came_s  # counted once more when it begins again
+        packet.waits_s = now
         if packet.spans is not None:
             packet.spans.append((self.service_span, self.name, service.began_s, now))
         packet.work = left
@@ -305,14 +313,15 @@ class Station:
         now = self.agenda.env._now
         allowed = [index for index in waiting if self._next_start[index] <= now]
         if not allowed:
-            self.agenda.cancel(self._wake)
             soonest = min(self._next_start[index] for index in waiting)
-            self._wake = self.agenda.after(soonest - now, self.look_again)
+            if soonest != self._wake_s:  # otherwise it is put down already
+                self.agenda.cancel(self._wake)
+                self._wake, self._wake_s = self.agenda.after(soonest - now, self.look_again), soonest
         return allowed
 
     def look_again(self) -> None:
         """Serve whoever waited below a ceiling; called by the agenda."""
-        self._wake = -1
+        self._wake, self._wake_s = -1, -1.0
         self._serve()
 
     # --- failures, and looking in -----------------------------------------------------------------------
@@ -328,7 +337,7 @@ class Station:
             return []
         now = self.agenda.env._now
         evicted = []
-        for key in list(self.in_service):
+        for key in reversed(list(self.in_service)):
             service = self.in_service[key]
             left = max(0.0, service.left - (now - service.began_s) * self.pools[service.key].rate)
             self._interrupt(key, left)
@@ -360,12 +369,13 @@ class Station:
         return StationAccount(
             np.array(book.offered_packets), np.array(book.served_packets), packets, np.array(book.dropped_packets),
             np.array(book.offered_bytes), np.array(book.served_bytes), num_bytes, np.array(book.dropped_bytes),
+            np.array(book.refused_packets), np.array(book.begun_packets),
             np.array(book.delayed_packets), np.array(book.wait_seconds), sojourn, area, work, now,
         )  # fmt: skip
 
     STATE = (
         "rate", "ratios", "up", "queues", "waiting_bytes", "book", "memory", "in_service", "pools", "_key", "_clock",
-        "_next_start", "_wake", "_min_rate", "_max_rate", "_guaranteed", "_shaped",
+        "_next_start", "_wake", "_wake_s", "_min_rate", "_max_rate", "_guaranteed", "_shaped",
     )  # fmt: skip
 
     def state(self) -> dict[str, Any]:

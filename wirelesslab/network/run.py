@@ -137,7 +137,7 @@ def _slices(network: "Network") -> xr.Dataset:
         "mean_delay_s": np.divide([v.delay_seconds for v in views], delivered, out=nothing.copy(), where=delivered > 0),
         "delivered_bps": [8 * v.delivered_bytes / network.now_s if network.now_s else np.nan for v in views],
         "offered_bps": [8 * v.offered_bytes / network.now_s if network.now_s else np.nan for v in views],
-        "promised_delay_s": [np.nan if s.level.delay_s is None else s.level.delay_s for s in network.slices],
+        "promised_delay_s": [np.nan if promise == np.inf else promise for promise in network.promises],
         "promised_quantile": [s.level.delay_quantile for s in network.slices],
     }  # fmt: skip
     data = xr.Dataset({name: ("slice", values) for name, values in columns.items()}, _names(network))
@@ -159,15 +159,16 @@ def _stations(network: "Network") -> xr.Dataset:
     accounts = [station.account() for station in stations]
     names = (
         "offered_packets", "served_packets", "inside_packets", "dropped_packets", "offered_bytes", "served_bytes",
-        "inside_bytes", "dropped_bytes", "delayed_packets", "wait_seconds", "sojourn_seconds", "work_done",
+        "inside_bytes", "dropped_bytes", "refused_packets", "begun_packets", "delayed_packets", "wait_seconds",
+        "sojourn_seconds", "work_done",
     )  # fmt: skip
     dims = ("station", "slice")
     coords = {"station": [s.name for s in stations], **_names(network)}
     shape = (len(stations), len(network.slices))
     data = xr.Dataset({n: (dims, np.array([getattr(a, n) for a in accounts]).reshape(shape)) for n in names}, coords)
-    begun = (data["offered_packets"] - data["dropped_packets"]).where(lambda count: count > 0)
-    data["mean_wait_s"] = data["wait_seconds"] / begun
-    data["share_delayed"] = data["delayed_packets"] / begun
+    accepted = data["offered_packets"] - data["refused_packets"]
+    data["mean_wait_s"] = data["wait_seconds"] / data["begun_packets"].where(data["begun_packets"] > 0)
+    data["share_delayed"] = data["delayed_packets"] / accepted.where(accepted > 0)
     work_possible = xr.DataArray([s.rate for s in stations], dims="station") * (network.now_s or np.nan)
     data["utilisation"] = data["work_done"] / work_possible
     data["kind"] = ("station", ["link"] * len(network.links) + ["server"] * len(network.servers))
@@ -199,7 +200,8 @@ def _cells(network: "Network") -> xr.Dataset:
 def _series(network: "Network") -> xr.Dataset:
     book = network.book
     points = np.array(book.points).reshape(len(book.points), len(SERIES), len(network.slices))
+    points = np.concatenate([np.zeros((1, *points.shape[1:])), points])  # everything begins with nothing
     return xr.Dataset(
         {name: (("time_s", "slice"), points[:, i]) for i, name in enumerate(SERIES)},
-        {"time_s": np.array(book.times_s, float), **_names(network)},
+        {"time_s": np.array([0.0, *book.times_s]), **_names(network)},
     )

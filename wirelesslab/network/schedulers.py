@@ -1,6 +1,6 @@
 """Who is next: the order in which a link or a server serves the slices that wait for it.
 
-To add a rule, write a frozen config with `begin`, `arrived` and `pick` and name it in `SCHEDULERS`; its
+To add a rule, write a frozen config with `begin` and `pick` and name it in `SCHEDULERS`; its
 specs (conservation, work conservation, isolation) run by themselves. How a divisible resource is shared,
 instead of taken in turns, is `shares`; how users of a cell take turns, `slots`.
 """
@@ -24,10 +24,6 @@ class Scheduler(Protocol):
         """Return what the rule remembers, as data."""
         ...
 
-    def arrived(self, memory: Memory, index: int, packet: Packet) -> None:
-        """Take note of a packet of slice `index`, before it is queued."""
-        ...
-
     def pick(self, memory: Memory, waiting: Sequence[int], queues: Queues) -> int:
         """Return which of the slices `waiting` (never empty, ascending) is served next."""
         ...
@@ -41,9 +37,6 @@ class FirstComeFirstServed:
         """Remember nothing."""
         del slices
         return {}
-
-    def arrived(self, memory: Memory, index: int, packet: Packet) -> None:
-        """Do nothing: packets carry the time they came."""
 
     def pick(self, memory: Memory, waiting: Sequence[int], queues: Queues) -> int:
         """Return the slice whose first packet came first."""
@@ -59,9 +52,6 @@ class RoundRobin:
         """Remember whose turn it was."""
         return {"last": len(slices) - 1}
 
-    def arrived(self, memory: Memory, index: int, packet: Packet) -> None:
-        """Do nothing."""
-
     def pick(self, memory: Memory, waiting: Sequence[int], queues: Queues) -> int:
         """Return the next slice after the last one served."""
         del queues
@@ -74,26 +64,27 @@ class RoundRobin:
 class WeightedFair:
     """Shares in proportion to the slices' weights, packet by packet.
 
-    Each packet gets a finish tag when it comes, $F = max(F_{prev}, v) + bits / w$, with v the tag of the
-    packet in service; the smallest tag is next.
+    Slice i's first packet starts, in virtual time, at $S_i = max(v, F_i)$; the smallest start is next, v becomes
+    it, and $F_i = S_i + bits / w_i$. What is served out of a guarantee or by a server of its own is not counted: that
+    comes on top, and a packet that was dropped costs nothing.
 
     References:
-        Golestani, "A self-clocked fair queueing scheme for broadband applications", INFOCOM 1994.
+        Goyal, Vin and Cheng, "Start-time fair queueing", SIGCOMM 1996.
     """
 
     def begin(self, slices: tuple[Slice, ...]) -> Memory:
-        """Remember the virtual time and each slice's last tag."""
-        return {"virtual": 0.0, "last": [0.0] * len(slices), "weights": [s.weight for s in slices]}
-
-    def arrived(self, memory: Memory, index: int, packet: Packet) -> None:
-        """Give the packet its tag."""
-        last = memory["last"]
-        packet.tag = last[index] = max(last[index], memory["virtual"]) + packet.work / memory["weights"][index]
+        """Remember the virtual time and where each slice's last packet ended in it."""
+        return {"virtual": 0.0, "ends": [0.0] * len(slices), "weights": [s.weight for s in slices]}
 
     def pick(self, memory: Memory, waiting: Sequence[int], queues: Queues) -> int:
-        """Return the slice whose first packet has the smallest tag."""
-        chosen = min(waiting, key=lambda index: queues[index][0].tag)
-        memory["virtual"] = queues[chosen][0].tag
+        """Return the slice whose first packet starts first; among equals, whoever came first."""
+        virtual, ends = memory["virtual"], memory["ends"]
+        if len(waiting) == 1:
+            chosen = waiting[0]
+        else:
+            chosen = min(waiting, key=lambda index: (max(virtual, ends[index]), queues[index][0].came_s))
+        memory["virtual"] = start = max(virtual, ends[chosen])
+        ends[chosen] = start + queues[chosen][0].work / memory["weights"][chosen]
         return chosen
 
 
@@ -104,9 +95,6 @@ class StrictPriority:
     def begin(self, slices: tuple[Slice, ...]) -> Memory:
         """Remember the priorities."""
         return {"rank": [s.priority for s in slices]}
-
-    def arrived(self, memory: Memory, index: int, packet: Packet) -> None:
-        """Do nothing."""
 
     def pick(self, memory: Memory, waiting: Sequence[int], queues: Queues) -> int:
         """Return the most urgent slice; among equals, whoever came first."""
@@ -122,9 +110,6 @@ class EarliestDeadline:
         """Remember nothing."""
         del slices
         return {}
-
-    def arrived(self, memory: Memory, index: int, packet: Packet) -> None:
-        """Do nothing: flows carry their deadlines."""
 
     def pick(self, memory: Memory, waiting: Sequence[int], queues: Queues) -> int:
         """Return the slice whose first packet is due first."""

@@ -28,6 +28,9 @@ from wirelesslab.rng import stream
 if TYPE_CHECKING:
     from wirelesslab.network.trace import Trace
 
+ACTIONS_KEPT = 10_000  # the latest ones; memory must not grow with simulated time
+MOST_SEGMENTS = 1_000_000
+
 T = TypeVar("T")
 Story = Generator[simpy.Event, Any, Any]
 
@@ -94,7 +97,12 @@ class Network:
             raise ValueError(msg)
         check.non_negative_integer(seed=seed)
         check.positive_integer(segment_bytes=segment_bytes)
-        check.positive(report_s=report_s)
+        check.within(1e-6, 1e12, report_s=report_s)
+        if keep_records is not None:
+            check.non_negative_integer(keep_records=keep_records)
+        if isinstance(scheduler, type):
+            msg = f"scheduler: got the class {scheduler.__name__}, expected an instance such as {scheduler.__name__}()"
+            raise TypeError(msg)
         scheduler = scheduler or WeightedFair()
         self.settings = {
             "graph": graph, "slices": slices, "scheduler": scheduler, "seed": seed, "segment_bytes": segment_bytes,
@@ -104,18 +112,18 @@ class Network:
         self.agenda = Agenda()
         self.actors: dict[str, Any] = {}
         self._index = {s.name: index for index, s in enumerate(slices)}
-        self._promise = [inf if s.level.delay_s is None else s.level.delay_s for s in slices]
+        self.promises = [inf if s.level.delay_s is None else s.level.delay_s for s in slices]
         self._segment_bytes, self._spans = segment_bytes, spans
         self.memory: dict[str, Any] = {}
         self.ratios: dict[Domain, dict[str, ResourceRatio]] = {
             domain: {s.name: s.ratio(domain) for s in slices} for domain in DOMAINS
         }
         self.active = [True] * len(slices)
-        self.down: set[str] = set()
+        self.down: dict[str, tuple[str, ...]] = {}  # element -> who holds it out of service
         self.next_number = 0
         self.ways: dict[int, OnTheWay] = {}
         self.book = FlowBook.empty(slices, report_s)
-        self.actions: list[ActionRecord] = []
+        self.actions: deque[ActionRecord] = deque(maxlen=ACTIONS_KEPT)
         self.flow_records: deque[FlowRecord] = deque(maxlen=keep_records)
         self.links = {(a, b): self._link(a, b) for a, b in graph.edges}
         self.servers = {node: self._server(node) for node, kind in graph.nodes.items() if kind.get("operations_per_s")}
@@ -242,7 +250,7 @@ class Network:
 
     def promise_s(self, index: int) -> float:
         """Return the delay that a slice promises, by its place; inf if none."""
-        return self._promise[index]
+        return self.promises[index]
 
     def send(self, flow: Flow) -> int:
         """Send a flow on its way; returns its number.
@@ -252,12 +260,14 @@ class Network:
         """
         check_flow(flow)
         index = self.slice_index(flow.slice)
+        if flow.operations or flow.receiver or flow.user is not None or flow.sent_s is not None:
+            self._check_ends(flow)
         route = self.routes.path(flow.source, flow.sink)
         now = self.agenda.env._now
         number = self.next_number
         self.next_number = number + 1
         sent_s = now if flow.sent_s is None else flow.sent_s
-        deadline_s = flow.deadline_s if flow.deadline_s is not None else sent_s + self._promise[index]
+        deadline_s = flow.deadline_s if flow.deadline_s is not None else sent_s + self.promises[index]
         way = OnTheWay(flow, number, index, sent_s, deadline_s, now)
         self.ways[number] = way
         self.book.begin(index, flow.num_bytes, now)
@@ -274,6 +284,20 @@ class Network:
             left -= part
             self.forward(Packet(way, 0.0, part, route, spans=[] if self._spans else None))
         return number
+
+    def _check_ends(self, flow: Flow) -> None:
+        """Refuse a flow that could not end, before it begins."""
+        if flow.operations and flow.sink not in self.servers:
+            msg = f"operations: {flow.sink!r} computes nothing, expected one of {sorted(self.servers)}"
+            raise ValueError(msg)
+        if flow.user is not None:
+            self._radio(flow.sink).check_user(flow.user, flow.slice)
+        if flow.receiver and not hasattr(self.actors.get(flow.receiver), "receive"):
+            msg = f"receiver: got {flow.receiver!r}, expected the name of an actor with a method receive"
+            raise ValueError(msg)
+        if flow.sent_s is not None and flow.sent_s > self.now_s:
+            msg = f"sent_s: got {flow.sent_s}, expected at most now, {self.now_s} s"
+            raise ValueError(msg)
 
     # --- a packet's journey ------------------------------------------------------------------------------
 
@@ -294,9 +318,6 @@ class Network:
             return
         flow = way.flow
         if flow.operations:
-            if flow.sink not in self.servers:
-                msg = f"operations: {flow.sink!r} computes nothing; give the node operations_per_s"
-                raise ValueError(msg)
             packet.work = flow.operations
             self.servers[flow.sink].take(packet)
         else:
@@ -397,7 +418,7 @@ class Network:
         """Do what is wished or refuse it; the record says which, and the run goes on."""
         refused = ""
         try:
-            carry_out(self, action)
+            carry_out(self, action, by)
         except (ValueError, TypeError) as error:
             refused = str(error)
         record = ActionRecord(time_s=self.now_s, by=by, action=action, refused=refused)
@@ -426,6 +447,7 @@ class Network:
         Raises:
             ValueError: That time has passed.
         """
+        check.finite(until_s=until_s)
         if not until_s > self.now_s:
             msg = f"until_s: got {until_s}, expected a time after now, {self.now_s} s"
             raise ValueError(msg)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from wirelesslab.network.ledger import Element, Ledger, ReservationRule
 from wirelesslab.network.life_cycle import Decision, LifeCycle
+from wirelesslab.network.queues import check_ratios
 from wirelesslab.network.slices import DOMAINS, ResourceRatio, Slice
 from wirelesslab.network.view import SetActive, SetRatios
 
@@ -56,7 +57,12 @@ class SliceManager:
             ValueError: The network has no such slice, or it is alive already.
         """
         own = self._network.slices[self._network.slice_index(name)]
-        self.life.prepare(slice_ or own, self.elements, time_s=self._network.now_s)
+        slice_ = slice_ or own
+        if (slice_.name, slice_.snssai) != (name, own.snssai):
+            msg = f"slice_: got {slice_.name} of S-NSSAI {slice_.snssai}, expected {name} of {own.snssai}"
+            raise ValueError(msg)
+        self._check_servers(slice_)
+        self.life.prepare(slice_, self.elements, time_s=self._network.now_s)
 
     def admit(self, name: str) -> Decision:
         """Book what a prepared slice needs; a false decision says what is lacking, and books nothing."""
@@ -75,6 +81,7 @@ class SliceManager:
 
     def modify(self, name: str, slice_: Slice) -> Decision:
         """Give a living slice other shares; if they do not fit, everything stays as it was."""
+        self._check_servers(slice_)
         decision = self.life.modify(name, slice_, time_s=self._network.now_s)
         if decision and self.life.state(name) == "active":
             self._enforce(slice_)
@@ -85,10 +92,19 @@ class SliceManager:
         self.life.terminate(name, time_s=self._network.now_s)
         self._release(name)
 
+    def _check_servers(self, slice_: Slice) -> None:
+        """Refuse a dedicated share that some node cannot give because it is not whole servers."""
+        others = (ResourceRatio(),) * (len(self._network.slices) - 1)
+        for server in self._network.servers.values():
+            check_ratios((slice_.compute, *others), self._network.slices, server.servers, server.name)
+
     def _enforce(self, slice_: Slice) -> None:
+        promise = slice_.level.delay_s
+        self._network.promises[self._network.slice_index(slice_.name)] = float("inf") if promise is None else promise
         for domain in DOMAINS:
             action = SetRatios(domain=domain, ratios={slice_.name: slice_.ratio(domain)})
-            self._network.apply(action, by=self.name)
+            refused = self._network.apply(action, by=self.name).refused
+            assert not refused, refused  # what was booked fits
 
     def _release(self, name: str) -> None:
         for domain in DOMAINS:

@@ -128,6 +128,12 @@ class Slice:
         if not self.name or not self.name.isidentifier():
             msg = f"name: got {self.name!r}, expected a word of letters, digits and underscores such as 'embb'"
             raise ValueError(msg)
+        wanted = (("snssai", SNssai), ("level", ServiceLevel), *((domain, ResourceRatio) for domain in DOMAINS))
+        for field_name, kind in wanted:
+            value = getattr(self, field_name)
+            if not isinstance(value, kind):
+                msg = f"{field_name}: got {value!r}, expected a {kind.__name__}"
+                raise TypeError(msg)
         check.positive(weight=self.weight)
         check.non_negative_integer(priority=self.priority)
 

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from wirelesslab.network.simulation import Network
 
 # What of a network changes, beside its stations, its actors and what is due.
-CHANGING = ("memory", "ratios", "active", "down", "next_number", "ways", "book", "actions", "flow_records")
+CHANGING = (
+    "memory", "ratios", "active", "down", "next_number", "ways", "book", "actions", "flow_records", "promises",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ class Book:
         served_bytes: That left, served.
         dropped_packets: Turned away, or lost in a failure.
         dropped_bytes: Turned away, or lost in a failure.
+        refused_packets: Turned away at the door.
+        begun_packets: Whose service has begun.
         delayed_packets: That found no free server.
         inside: Packets inside.
         wait_seconds: Waiting times of all that began service.
@@ -32,6 +34,8 @@ class Book:
     served_bytes: list[int]
     dropped_packets: list[int]
     dropped_bytes: list[int]
+    refused_packets: list[int]
+    begun_packets: list[int]
     delayed_packets: list[int]
     inside: list[int]
     wait_seconds: list[float]
@@ -52,7 +56,8 @@ class Book:
 
         return cls(
             offered_packets=whole(), offered_bytes=whole(), served_packets=whole(), served_bytes=whole(),
-            dropped_packets=whole(), dropped_bytes=whole(), delayed_packets=whole(), inside=whole(),
+            dropped_packets=whole(), dropped_bytes=whole(), refused_packets=whole(),
+            begun_packets=whole(), delayed_packets=whole(), inside=whole(),
             wait_seconds=real(), sojourn_seconds=real(), packet_seconds=real(), work_done=real(),
             touched_s=[now_s] * num_slices,
         )  # fmt: skip
@@ -73,8 +78,10 @@ class StationAccount:
         served_bytes: As above, in bytes.
         inside_bytes: As above, in bytes.
         dropped_bytes: As above, in bytes.
-        delayed_packets: That found no free server.
-        wait_seconds: Waiting times of all that began service, added up.
+        refused_packets: Of the dropped, those turned away at the door.
+        begun_packets: Whose service has begun.
+        delayed_packets: That found no free server and stayed.
+        wait_seconds: Waiting times before all services, added up.
         sojourn_seconds: Times inside, those still inside counted until now.
         packet_seconds: Integral of the packets inside over time: by Little's law the same.
         work_done: Bits sent, or operations computed.
@@ -89,6 +96,8 @@ class StationAccount:
     served_bytes: NDArray[np.int64]
     inside_bytes: NDArray[np.int64]
     dropped_bytes: NDArray[np.int64]
+    refused_packets: NDArray[np.int64]
+    begun_packets: NDArray[np.int64]
     delayed_packets: NDArray[np.int64]
     wait_seconds: NDArray[np.float64]
     sojourn_seconds: NDArray[np.float64]

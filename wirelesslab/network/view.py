@@ -108,6 +108,10 @@ class SetRatios:
 
     def __post_init__(self) -> None:
         check.one_of(DOMAINS, domain=self.domain)
+        for name, ratio in self.ratios.items():
+            if not isinstance(ratio, ResourceRatio):
+                msg = f"ratios: got {ratio!r} for {name}, expected a ResourceRatio such as ResourceRatio(min=0.5)"
+                raise TypeError(msg)
         object.__setattr__(self, "ratios", dict(self.ratios))
 
     def __str__(self) -> str:
@@ -127,6 +131,12 @@ class SetUp:
     element: str
     up: bool
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.element, str):
+            msg = f"element: got {self.element!r}, expected the name of a node or link"
+            raise TypeError(msg)
+        _yes_or_no(up=self.up)
+
     def __str__(self) -> str:
         return f"{self.element} {'up' if self.up else 'down'}"
 
@@ -142,6 +152,9 @@ class SetActive:
 
     slice: str
     active: bool
+
+    def __post_init__(self) -> None:
+        _yes_or_no(active=self.active)
 
     def __str__(self) -> str:
         return f"{self.slice} {'active' if self.active else 'not active'}"
@@ -162,3 +175,10 @@ class ActionRecord:
     by: str
     action: Action
     refused: str = ""
+
+
+def _yes_or_no(**values: object) -> None:
+    for name, value in values.items():
+        if not isinstance(value, bool):
+            msg = f"{name}: got {value!r}, expected True or False"
+            raise TypeError(msg)
