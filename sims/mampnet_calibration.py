@@ -6,8 +6,8 @@ Expect: the genie's claims come true as often as it says, down to one surprise i
 expected calibration error (ECE) is what chance alone would give. The covariance method admits to a third of
 its label errors in both cells, plain AMP to half of them in the overloaded one, where it loses whole frames
 with confidence. Re-tuned AMP, whose likelihood ratios are tempered, is overconfident there and claims twice
-its errors in the light cell. MAMPNet owns up to all of its errors in the light cell and to four fifths in the
-overloaded one. Most devices are silent and known to be: read an ECE beside the error rate.
+its errors in the light cell. MAMPNet owns up to nine tenths of its errors in the light cell and to three
+quarters in the overloaded one. Most devices are silent and known to be: read an ECE beside the error rate.
 """
 
 from collections.abc import Collection, Mapping

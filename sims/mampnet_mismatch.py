@@ -5,7 +5,7 @@ wirelesslab run mampnet_mismatch          (about 4 minutes on two cores; --quick
 Expect: the covariance method hardly cares about ε; plain AMP hears more in overload when it is told too small
 an ε, and loses everything when it is told four times too much. AMP measures its noise and does not read the
 station's, so its row is flat; the covariance method and MAMPNet read it, and a noise power that is 3 dB off costs
-MAMPNet a factor of 2 to 14, 6 dB one of 8 to 34: it is the knowledge that MAMPNet needs most. To take gains
+MAMPNet a factor of 4 to 16, 6 dB one of 12 to 27: it is the knowledge that MAMPNet needs most. To take gains
 of ±5 dB for their mean costs less than a factor of two or so. Strongly correlated antennas are few looks at
 the same air and hurt everybody; bursts and clusters overload single frames. Under such channels and
 activities the genie supposes what the detectors suppose and is no limit: its points are open.

@@ -5,8 +5,8 @@ wirelesslab run ser_vs_snr_and_devices          (about a minute on two cores; --
 Expect: with 80 devices (3.8 pilot symbols per speaker) all AMP variants and the covariance method fall
 together, a few dB from the genie. With 160 devices (1.9 symbols per speaker) plain AMP stays near
 "all silent" at every SNR, re-tuned AMP, the covariance method and MAMPNet flatten out near 1 %, OMP is
-worse than silence, and the genie keeps falling. MAMPNet has the lowest rate at every point, by a fifth to a
-half with 80 devices and by less with 160.
+worse than silence, and the genie keeps falling. MAMPNet has the lowest rate at every point, by a tenth to a
+half with 80 devices and by up to a quarter with 160.
 """
 
 from collections.abc import Mapping
