@@ -1,6 +1,6 @@
 """How long does the network take to recover?
 
-wirelesslab run failure_recovery          (about 4 minutes on two cores; --quick: 20 seconds)
+wirelesslab run failure_recovery          (about 2 minutes on two cores; --quick: 20 seconds)
 
 Expect: a failed core link loses next to nothing, for flows go around it at once; but the other link now
 carries twice the load, and the delay stays up until the link is back. A failed edge node or

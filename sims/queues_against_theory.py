@@ -1,6 +1,6 @@
 """Does the simulator know queueing theory? Closed forms of queues, sharing, blocking and fairness, measured.
 
-wirelesslab run queues_against_theory      (about 6 minutes on two cores; --quick: 30 seconds)
+wirelesslab run queues_against_theory      (about 2 minutes on two cores; --quick: 30 seconds)
 
 Expect: every row within three standard errors and 2 % of theory. Rows without randomness (water-filling, fair
 rates) must be right to rounding. Bars are long where queues are slow to forget: high load, waiting for ten servers.

@@ -1,6 +1,6 @@
 """What does a flood of one slice do to the others? An eMBB slice at 1 to 10 times its load, a URLLC slice beside it.
 
-wirelesslab run slice_isolation            (about 4 minutes on two cores; --quick: 30 seconds)
+wirelesslab run slice_isolation            (about 2.5 minutes on two cores; --quick: 30 seconds)
 
 Expect: with a dedicated share URLLC's delays are the same to the last bit, and long: it may not use what eMBB leaves.
 A guaranteed minimum is fast while eMBB is calm and stays below its bound in the flood. First come, first served,

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from wirelesslab.network import EMBB, MIOT, URLLC, Network, Planner, Poisson, ProportionalShares, metro, planning
+from wirelesslab.network.layers import LAYERS, layer_of
 from wirelesslab.network.planning import longest_way_s
 from wirelesslab.network.trace import Trace, check_trace
 
@@ -13,7 +14,7 @@ from wirelesslab.network.trace import Trace, check_trace
 ALLOWED = {
     "view", "apply", "until", "record", "rng", "name_of", "slices", "now_s", "trace", "check_node", "routes", "graph",
 }  # fmt: skip
-PHYSICAL = ("queues", "cells", "slots", "flow_sharing", "active_set", "books", "station_books", "flows", "simulation")
+FOLDER = Path(planning.__file__).parent
 
 
 def planned(at="", trace=None, until=2.0):
@@ -68,11 +69,29 @@ def test_a_decision_on_its_way_survives_being_written_down():
     assert copy.snapshot().digest() == network.snapshot().digest()
 
 
-def test_control_reads_the_network_through_views_and_changes_it_through_actions_only():
-    tree = ast.parse(Path(planning.__file__).read_text(encoding="utf-8"))
+def test_every_module_of_the_wing_names_its_layer():
+    modules = {path.stem for path in FOLDER.glob("*.py")} - {"__init__"}
+    named = [module for layer in LAYERS.values() for module in layer]
+    assert sorted(named) == sorted(modules)
+
+
+@pytest.mark.parametrize("module", LAYERS["control"])
+def test_control_reads_the_network_through_views_and_changes_it_through_actions_only(module):
+    tree = ast.parse((FOLDER / f"{module}.py").read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "network":
             assert node.attr in ALLOWED, f"line {node.lineno}: control touches network.{node.attr}"
     for node in tree.body:
-        if isinstance(node, ast.ImportFrom) and node.module:
-            assert node.module.rpartition(".")[2] not in PHYSICAL, f"line {node.lineno}: control imports {node.module}"
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("wirelesslab.network."):
+            layer = layer_of(node.module.rpartition(".")[2])
+            assert layer != "physical", f"line {node.lineno}: control imports {node.module}"
+
+
+@pytest.mark.parametrize("module", [*LAYERS["laws"], *LAYERS["virtual"]])
+def test_laws_and_the_virtual_layer_do_not_import_what_is_above_them(module):
+    above = {"laws": {"physical", "virtual", "control", "report"}, "virtual": {"control", "report"}}[layer_of(module)]
+    tree = ast.parse((FOLDER / f"{module}.py").read_text(encoding="utf-8"))
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("wirelesslab.network."):
+            other = node.module.rpartition(".")[2]
+            assert other == "slices" or layer_of(other) not in above, f"line {node.lineno}: imports {other}"

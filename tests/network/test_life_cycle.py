@@ -1,5 +1,6 @@
 """Slices come, change and go; the ledger balances to the last part."""
 
+import heapq
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,9 @@ from hypothesis import strategies as st
 from wirelesslab.network.ledger import PARTS, AdmitWhatFits, KeepMargin, Ledger, parts
 from wirelesslab.network.life_cycle import ALLOWED, LifeCycle
 from wirelesslab.network.slices import ResourceRatio, Slice, SNssai
+from wirelesslab.network.theory import kaufman_roberts
 from wirelesslab.rng import stream
+from wirelesslab.stats import batch_means
 
 CELL, LINK, EDGE = ("radio", "cell-0"), ("transport", ("gnb-0", "edge-1")), ("compute", "edge-1")
 ELEMENTS = (CELL, LINK, EDGE)
@@ -235,3 +238,32 @@ def test_nonsense_is_refused_and_changes_nothing(call, message):
         call(life)
     assert life.state("embb") == "active"
     assert life.ledger.held_parts.tolist() == [500_000, 0, 0]
+
+
+def test_slices_that_come_and_go_are_blocked_as_kaufman_and_roberts_say():
+    loads, shares, num = (10.0, 3.0), (1, 4), 30_000
+    rng = np.random.default_rng(12)
+    life = LifeCycle(Ledger({CELL: 1.0}))
+    times = np.cumsum(rng.exponential(1 / sum(loads), num))
+    kinds = rng.choice(2, num, p=np.array(loads) / sum(loads))
+    ends: list[tuple[float, str]] = []
+    refused = np.zeros((2, num), bool)
+    for call, (time_s, kind) in enumerate(zip(times, kinds, strict=True)):
+        while ends and ends[0][0] <= time_s:
+            end_s, name = heapq.heappop(ends)
+            life.terminate(name, time_s=end_s)
+        ratio = ResourceRatio(min=shares[kind] / 30)
+        life.prepare(Slice(name=f"call{call}", snssai=SNssai(128, call), radio=ratio), [CELL], time_s=float(time_s))
+        if life.admit(f"call{call}"):
+            life.activate(f"call{call}")
+            heapq.heappush(ends, (float(time_s + rng.exponential(1.0)), f"call{call}"))
+        else:
+            refused[kind, call] = True
+            life.terminate(f"call{call}")
+    expected = kaufman_roberts(30, list(shares), list(loads)).blocking
+    for kind in (0, 1):
+        mean, error = batch_means(refused[kind, kinds == kind].astype(float), 30)
+        assert abs(mean - expected[kind]) < 3 * error
+    for _, name in ends:
+        life.terminate(name)
+    assert life.ledger.holders == ()

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from wirelesslab.network import Network, single_cell
 from wirelesslab.network.agenda import Agenda
 from wirelesslab.network.flows import Flow, OnTheWay, Packet
 from wirelesslab.network.queues import Station
@@ -22,6 +23,20 @@ from wirelesslab.network.theory import erlang_b, erlang_c
 from wirelesslab.stats import batch_means
 
 THREE = (EMBB, URLLC, MIOT)
+
+
+class Calls:
+    """Sends jobs to a node at given times."""
+
+    name = "calls"
+
+    def __init__(self, times, works):
+        self.times, self.works = times, works
+
+    def run(self, network):
+        for time, work in zip(self.times, self.works, strict=True):
+            yield network.until(float(time))
+            network.send(Flow(slice="embb", num_bytes=1, source="edge-1", sink="edge-1", operations=float(work)))
 
 
 class Desk:
@@ -40,10 +55,11 @@ class Desk:
     def _served(self, packet):
         self.served.append((self.agenda.now, packet))
 
-    def hand_in(self, index, work, num_bytes=1):
+    def hand_in(self, index, work, num_bytes=1, deadline_s=None):
         flow = Flow(slice=self.station.slices[index].name, num_bytes=num_bytes, source="a", sink="b")
         now = self.agenda.now
-        way = OnTheWay(flow, 0, index, now, now + self.station.slices[index].level.delay_s, now)
+        due = now + self.station.slices[index].level.delay_s if deadline_s is None else deadline_s
+        way = OnTheWay(flow, 0, index, now, due, now)
         self.station.take(Packet(way, work, num_bytes, ("a", "b")))
 
     def at(self, times, indices, works, num_bytes=None):
@@ -201,6 +217,19 @@ def test_a_slice_is_served_first_come_first_served(scheduler, period):
         assert came == sorted(came)
 
 
+def test_a_node_without_a_waiting_room_blocks_as_erlang_says():
+    graph = single_cell()
+    graph.nodes["edge-1"].update(operations_per_s=1.0, num_servers=5, buffer_jobs=0)
+    network = Network(graph, (EMBB,), seed=3)
+    rng = np.random.default_rng(8)
+    network.add(Calls(arrivals(rng, 20_000, 3.3), rng.exponential(1, 20_000)))
+    network.run(1e5)
+    share = network.book.ended_flows["buffer full"][0] / 20_000
+    # blocking comes in spells of about a holding time, 3.3 calls: their number sets the error
+    error = np.sqrt(share * (1 - share) / 20_000 * 3.3)
+    assert share == pytest.approx(erlang_b(5, 3.3), abs=3 * error)
+
+
 def test_weights_divide_a_saturated_link_in_their_proportion():
     desk = Desk(scheduler=WeightedFair())  # embb weighs 2, urllc and miot 1
     num = 3000
@@ -288,3 +317,31 @@ def test_waiting_times_follow_each_other_in_the_book():
     assert account.wait_seconds[0] == pytest.approx(0 + 1 + 3)
     assert account.delayed_packets[0] == 2
     assert all(a <= b for a, b in pairwise([time for time, _ in desk.served]))
+
+
+@given(period=busy_periods())
+@settings(max_examples=60, deadline=None)
+def test_deadlines_order_packets_of_one_slice_too(period):
+    times, _, work, size = period
+    desk = Desk((EMBB,), scheduler=EarliestDeadline())
+    rng = np.random.default_rng(len(times))
+    deadlines = rng.uniform(0, 50, len(times))
+    for time, amount, num_bytes, deadline in zip(times, work, size, deadlines, strict=True):
+        desk.agenda.after(float(time), desk.hand_in, 0, float(amount), num_bytes, float(deadline))
+    desk.agenda.run(1e6)
+    served = [packet for _, packet in desk.served]
+    starts = {id(packet): time - packet.work for time, packet in desk.served}
+    for number, packet in enumerate(served):
+        for later in served[number + 1 :]:
+            if later.came_s < starts[id(packet)] - 1e-9:  # it was there, and waited longer: it was less urgent
+                assert packet.way.deadline_s <= later.way.deadline_s
+
+
+def test_a_full_buffer_in_the_order_of_deadlines_gives_up_the_least_urgent():
+    desk = Desk((EMBB,), scheduler=EarliestDeadline(), buffer_packets=2)
+    for deadline in (9.0, 5.0, 7.0, 1.0, 8.0):
+        desk.hand_in(0, 1.0, 1, deadline)
+    desk.agenda.run(10.0)
+    assert [packet.way.deadline_s for _, packet in desk.served] == [9.0, 1.0, 5.0]
+    assert sorted(packet.way.deadline_s for packet, _ in desk.lost) == [7.0, 8.0]
+    desk.station.account().check()

@@ -122,7 +122,7 @@ class Station:
     # --- packets ---------------------------------------------------------------------------------------
 
     def take(self, packet: Packet) -> None:
-        """Take a packet in, or turn it away when it would have to wait and there is no room."""
+        """Take a packet in; when it would have to wait and there is no room, the last in the queue is given up."""
         now = self.agenda.env._now
         index = packet.way.slice_index
         packet.came_s = packet.waits_s = now
@@ -134,20 +134,24 @@ class Station:
         book.touched_s[index] = now
         book.inside[index] += 1
         queue = self.queues[index]
-        queue.append(packet)
+        if self.scheduler.by_deadline and queue:
+            _insert_by_deadline(queue, packet)
+        else:
+            queue.append(packet)
         self.waiting_bytes[index] += packet.num_bytes
         self._serve()
-        if queue and queue[-1] is packet:
-            if self.waiting_bytes[index] > self.buffer_bytes or len(queue) > self.buffer_packets:
-                queue.pop()
-                self.waiting_bytes[index] -= packet.num_bytes
-                self._leave(index, packet, now)
-                book.dropped_packets[index] += 1
-                book.dropped_bytes[index] += packet.num_bytes
-                book.refused_packets[index] += 1
-                self.lost(packet, "buffer full")
-            else:
-                book.delayed_packets[index] += 1
+        if packet.begun:
+            return
+        book.delayed_packets[index] += 1
+        while self.waiting_bytes[index] > self.buffer_bytes or len(queue) > self.buffer_packets:
+            last = queue.pop()
+            self.waiting_bytes[index] -= last.num_bytes
+            self._leave(index, last, now)
+            book.dropped_packets[index] += 1
+            book.dropped_bytes[index] += last.num_bytes
+            book.refused_packets[index] += 1
+            book.delayed_packets[index] -= 1
+            self.lost(last, "buffer full")
 
     def _leave(self, index: int, packet: Packet, now: float) -> None:
         book = self.book
@@ -386,6 +390,14 @@ class Station:
         """Take over what `state` returned; what is due is rebuilt by the agenda."""
         for name, value in state.items():
             setattr(self, name, value)
+
+
+def _insert_by_deadline(queue: deque[Packet], packet: Packet) -> None:
+    """Put a packet behind all that are due before it or with it."""
+    place = len(queue)
+    while place and queue[place - 1].way.deadline_s > packet.way.deadline_s:
+        place -= 1
+    queue.insert(place, packet)
 
 
 def check_ratios(ratios: tuple[ResourceRatio, ...], slices: tuple[Slice, ...], servers: int, where: str) -> None:

@@ -43,6 +43,7 @@ class NodePart(Part):
     position_m: tuple[float, float] = (0.0, 0.0)
     operations_per_s: float | None = None
     num_servers: int = 1
+    buffer_jobs: int | None = None
 
 
 class LinkPart(Part):
@@ -71,6 +72,7 @@ class GraphPart(Part):
                 raise ValueError(msg)
             servers: dict[str, Any] = {} if node.operations_per_s is None else {
                 "operations_per_s": node.operations_per_s, "num_servers": node.num_servers,
+                "buffer_jobs": node.buffer_jobs,
             }  # fmt: skip
             add_node(graph, node.name, node.kind, node.position_m, **servers)
         for link in self.links:

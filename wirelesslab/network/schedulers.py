@@ -8,7 +8,7 @@ instead of taken in turns, is `shares`; how users of a cell take turns, `slots`.
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from wirelesslab.network.flows import Packet
 from wirelesslab.network.slices import Slice
@@ -18,7 +18,16 @@ Queues = Sequence[deque[Packet]]
 
 
 class Scheduler(Protocol):
-    """Chooses which slice's oldest packet is served next; FIFO inside a slice."""
+    """Chooses which slice's first packet is served next.
+
+    Inside a slice packets are first come, first served, or, where `by_deadline` says so, in the order of their
+    deadlines; then a full buffer gives up the least urgent packet instead of the latest one.
+    """
+
+    @property
+    def by_deadline(self) -> bool:
+        """Whether a slice's queue is kept in the order of deadlines."""
+        ...
 
     def begin(self, slices: tuple[Slice, ...]) -> Memory:
         """Return what the rule remembers, as data."""
@@ -32,6 +41,8 @@ class Scheduler(Protocol):
 @dataclass(frozen=True)
 class FirstComeFirstServed:
     """One queue for all: the oldest packet of all slices."""
+
+    by_deadline: ClassVar[bool] = False
 
     def begin(self, slices: tuple[Slice, ...]) -> Memory:
         """Remember nothing."""
@@ -47,6 +58,8 @@ class FirstComeFirstServed:
 @dataclass(frozen=True)
 class RoundRobin:
     """One packet of each slice in turn."""
+
+    by_deadline: ClassVar[bool] = False
 
     def begin(self, slices: tuple[Slice, ...]) -> Memory:
         """Remember whose turn it was."""
@@ -72,6 +85,8 @@ class WeightedFair:
         Goyal, Vin and Cheng, "Start-time fair queueing", SIGCOMM 1996.
     """
 
+    by_deadline: ClassVar[bool] = False
+
     def begin(self, slices: tuple[Slice, ...]) -> Memory:
         """Remember the virtual time and where each slice's last packet ended in it."""
         return {"virtual": 0.0, "ends": [0.0] * len(slices), "weights": [s.weight for s in slices]}
@@ -92,6 +107,8 @@ class WeightedFair:
 class StrictPriority:
     """Always the slice with the smallest `priority`; a packet in service is not interrupted."""
 
+    by_deadline: ClassVar[bool] = False
+
     def begin(self, slices: tuple[Slice, ...]) -> Memory:
         """Remember the priorities."""
         return {"rank": [s.priority for s in slices]}
@@ -104,7 +121,9 @@ class StrictPriority:
 
 @dataclass(frozen=True)
 class EarliestDeadline:
-    """The packet whose deadline comes first; without deadlines, first come, first served."""
+    """The packet whose deadline comes first, of all slices; without deadlines, first come, first served."""
+
+    by_deadline: ClassVar[bool] = True
 
     def begin(self, slices: tuple[Slice, ...]) -> Memory:
         """Remember nothing."""

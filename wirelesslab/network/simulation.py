@@ -144,10 +144,12 @@ class Network:
     def _server(self, node: str) -> Station:
         kind = self.graph.nodes[node]
         servers = int(kind.get("num_servers", 1))
+        room = kind.get("buffer_jobs")
         return Station(
             node, self.agenda, self.slices, self.settings["scheduler"], float(kind["operations_per_s"]) * servers,
             self._computed, self.lose, servers=servers, spans=self._spans,
             ratios=tuple(self.ratios["compute"].values()), waiting_span="wait for server", service_span="compute",
+            buffer_packets=inf if room is None else float(room),
         )  # fmt: skip
 
     # --- living on it ------------------------------------------------------------------------------------

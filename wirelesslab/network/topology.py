@@ -1,7 +1,8 @@
 """The network as a graph: cells, edge, core and cloud, and the directed links between them.
 
 A topology is a `networkx.DiGraph`. Nodes carry `kind` (one of `KINDS`), `position_m` (x, y) and, where
-something computes, `operations_per_s` of one server and `num_servers`. Directed edges carry `rate_bps`,
+something computes, `operations_per_s` of one server, `num_servers` and `buffer_jobs`, the jobs that may wait for
+each slice (absent: any number). Directed edges carry `rate_bps`,
 `delay_s` (propagation alone) and `buffer_bytes` (None: unlimited). Rates, distances and speeds of the
 builders are our choice; light in fibre takes 5 microseconds per kilometre.
 """
@@ -15,7 +16,7 @@ import numpy as np
 from wirelesslab import check
 
 KINDS = ("device", "gnb", "edge", "core", "cloud")
-NODE_ATTRIBUTES = ("kind", "position_m", "operations_per_s", "num_servers")
+NODE_ATTRIBUTES = ("kind", "position_m", "operations_per_s", "num_servers", "buffer_jobs")
 LINK_ATTRIBUTES = ("rate_bps", "delay_s", "buffer_bytes")
 FIBRE_MPS = 2e8  # two thirds of the speed of light in vacuum
 
@@ -30,11 +31,14 @@ def add_node(
     *,
     operations_per_s: float | None = None,
     num_servers: int | None = None,
+    buffer_jobs: int | None = None,
 ) -> None:
     """Add a node; what it cannot do (None) is left out."""
     attributes: dict[str, Any] = {"kind": kind, "position_m": (float(position_m[0]), float(position_m[1]))}
     if operations_per_s is not None:
         attributes |= {"operations_per_s": operations_per_s, "num_servers": num_servers or 1}
+        if buffer_jobs is not None:
+            attributes["buffer_jobs"] = buffer_jobs
     graph.add_node(name, **attributes)
 
 
@@ -232,6 +236,8 @@ def check_graph(graph: Graph) -> None:
             check.positive(**{f"operations_per_s of node {name!r}": attributes["operations_per_s"]})
         if "num_servers" in attributes:
             check.positive_integer(**{f"num_servers of node {name!r}": attributes["num_servers"]})
+        if attributes.get("buffer_jobs") is not None:
+            check.non_negative_integer(**{f"buffer_jobs of node {name!r}": attributes["buffer_jobs"]})
     for tail, head, attributes in graph.edges(data=True):
         where = f"link {tail!r} -> {head!r}"
         if tail == head:
@@ -241,7 +247,7 @@ def check_graph(graph: Graph) -> None:
         check.positive(**{f"rate_bps of {where}": attributes["rate_bps"]})
         check.within(0, np.finfo(float).max, **{f"delay_s of {where}": attributes["delay_s"]})
         if attributes.get("buffer_bytes") is not None:
-            check.positive_integer(**{f"buffer_bytes of {where}": attributes["buffer_bytes"]})
+            check.non_negative_integer(**{f"buffer_bytes of {where}": attributes["buffer_bytes"]})
     parts = sorted((sorted(part) for part in nx.weakly_connected_components(graph)), key=len, reverse=True)
     if len(parts) > 1:
         shown = "; ".join(", ".join(part[:4]) + (", …" if len(part) > 4 else "") for part in parts)

@@ -1,0 +1,53 @@
+"""The layers of the network, and which module belongs to which.
+
+Our reading of holistic network virtualization (see the specification of the wing): a physical layer that
+carries bytes, a virtual layer of slices (and, when they come, twins) that describes and divides it, and a control
+layer that sees through `View` and changes through `Action`, both of which take time to get where they go.
+A test holds every module to its layer: control touches the physical layer only through those two.
+"""
+
+from typing import Literal
+
+Layer = Literal["laws", "physical", "virtual", "control", "report"]
+
+LAYERS: dict[Layer, tuple[str, ...]] = {
+    # What can be said without a network: closed forms, rules, geometry, statistics.
+    "laws": (
+        "admission", "admission_runs", "areas", "contention", "fading", "fair_rates", "packet_sizes", "path_loss",
+        "recovery", "series", "shares", "statistics", "theory",
+    ),
+    # What carries bytes and computes.
+    "physical": (
+        "access", "active_kernels", "active_set", "agenda", "arrivals", "books", "cells", "changes", "diurnal_traffic",
+        "failures", "flow_sharing", "flows", "handover", "manhattan", "media_traffic", "mobility", "movement",
+        "processor_sharing", "queues", "radio", "routing", "schedulers", "simulation", "sionna_radio", "slot_kernels",
+        "slot_offers", "slots", "snapshots", "source_streams", "sources", "station_books", "topology", "topology_files",
+        "traffic", "traffic_traces", "user_schedulers",
+    ),
+    # What is promised and to whom it belongs.
+    "virtual": ("ledger", "life_cycle", "slice_manager", "slices", "view"),
+    # Who decides.
+    "control": ("planning",),
+    # What people see, and what they write.
+    "report": (
+        "isolation", "kpis", "layers", "run", "scenario", "scenario_models", "scenario_parts", "service_report",
+        "theory_runs", "theory_runs_radio", "trace", "workloads", "yaml_lines",
+    ),
+}  # fmt: skip
+
+
+def layer_of(module: str) -> Layer:
+    """Return the layer of a module of the wing.
+
+    Raises:
+        ValueError: It is in none.
+
+    Examples:
+        >>> layer_of("queues")
+        'physical'
+    """
+    for layer, modules in LAYERS.items():
+        if module in modules:
+            return layer
+    msg = f"module: {module!r} is in no layer; name it in layers.LAYERS"
+    raise ValueError(msg)
