@@ -133,7 +133,7 @@ def verdict(at: xr.Dataset, which: str = "mean") -> str:
         return "yes" if measured - 3 * error <= theory else "NO"
     near = away <= TOLERANCE * theory
     if str(at["kind"].values) == "fluid":
-        return "yes" if near else "NO"
+        return "yes" if near else "too short" if away <= 3 * error else "NO"
     if away > 3 * error:
         return "NO"
     return "yes" if near or which == "late" else "too short"

@@ -1,6 +1,7 @@
 """Shares are kept whatever a slice did before, whatever was dropped, and whatever shares it had."""
 
 import networkx as nx
+import numpy as np
 import pytest
 
 from wirelesslab.network import (
@@ -14,14 +15,18 @@ from wirelesslab.network import (
     Poisson,
     ProportionalShares,
     ResourceRatio,
+    ServiceLevel,
     SetRatios,
     SetUp,
     Slice,
+    SlotRadio,
     SNssai,
     StrictPriority,
     line,
     metro,
+    user_schedulers,
 )
+from wirelesslab.network.service_report import service_table
 from wirelesslab.network.topology import add_link, add_node
 
 LINK = "edge-1->edge-2"
@@ -205,3 +210,84 @@ def test_a_flow_that_could_not_end_is_refused_before_it_begins(flow, message):
 def test_nonsense_is_refused_at_the_door(make, message):
     with pytest.raises((ValueError, TypeError), match=message):
         make()
+
+
+def test_a_flow_that_should_have_arrived_counts_as_late_while_it_still_waits():
+    urgent = Slice(name="a", snssai=SNssai(1), level=ServiceLevel(delay_s=0.05), priority=9)
+    network = network_of(urgent, slice_of("b", 2, priority=1), scheduler=StrictPriority())
+    send(network, "b", 5000)
+    network.run(0.1)
+    send(network, "a", 10)
+    before = network.view()
+    run = network.run(1.0)
+    assert int(run.slices["overdue_flows"].sel(slice="a")) == 10
+    assert float(run.slices["late_share"].sel(slice="a")) == 1.0
+    assert network.view(before).late_share("a") == 1.0
+    table = service_table(run, network.slices)
+    assert table.rows[0][-1] == "BROKEN"
+
+
+def test_a_promised_rate_is_broken_by_what_waits_too_long():
+    slow = Slice(name="a", snssai=SNssai(1), level=ServiceLevel(delay_s=0.5, delay_quantile=0.0, rate_bps=5e5))
+    network = network_of(slow, rate_bps=1e5)
+    network.add(Poisson("a", source="edge-1", sink="edge-2", rate_per_s=100.0, num_bytes=1000))
+    assert service_table(network.run(20.0), network.slices).rows[0][-1] == "BROKEN"
+    idle = network_of(slow)
+    assert service_table(idle.run(1.0), idle.slices).rows[0][-1] == "idle"
+
+
+class Hasty:
+    """Acts before its first sleep."""
+
+    def run(self, network):
+        while True:
+            network.send(Flow(slice="a", num_bytes=10, source="edge-1", sink="edge-2"))
+            yield network.until(np.floor(network.now_s) + 1.0)
+
+
+def test_an_actor_that_acts_when_it_is_begun_anew_is_refused():
+    network = network_of(slice_of("a", 1))
+    network.add(Hasty())
+    network.run(5.5)
+    with pytest.raises(RuntimeError, match="send: hasty-1 acts before its first sleep when it is begun anew"):
+        Network.restored(network.snapshot())
+
+
+class Careless:
+    """Keeps its state under a name that is not its own."""
+
+    def run(self, network):
+        state = network.record("beat", lambda: {"next_s": 1.0})
+        while True:
+            yield network.until(state["next_s"])
+            state["next_s"] += 1.0
+
+
+def test_two_actors_cannot_share_a_record_by_mistake():
+    network = network_of(slice_of("a", 1))
+    network.add(Careless())
+    network.add(Careless())
+    with pytest.raises(ValueError, match="record: 'beat' is kept by careless-1, got it asked for by careless-2"):
+        network.run(1.0)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Network(line(num_links=1, rate_bps=1e6), EMBB), "slices: got the slice embb, expected several"),
+        (lambda: network_of(EMBB, scheduler=user_schedulers.ProportionalFair()), "expected one of links and servers"),
+        (lambda: SlotRadio(intra_slice="proportional_fair"), "intra_slice: got 'proportional_fair', expected"),
+        (lambda: ResourceRatio(dedicated=0.2), "write it as min as well"),
+        (lambda: network_of(EMBB).add(type("Mute", (), {"run": lambda self, network: None})()), "expected a generator"),
+    ],
+)
+def test_beginners_are_told_what_was_wanted(make, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        make()
+
+
+def test_a_slice_may_be_given_where_its_name_is_wanted():
+    network = network_of(EMBB)
+    network.send(Flow(slice=EMBB, num_bytes=10, source="edge-1", sink="edge-2"))
+    network.run(1.0)
+    assert network.view().slices["embb"].delivered_flows == 1

@@ -436,3 +436,28 @@ def test_what_is_kept_and_what_is_broken_follows_the_promise():
         scenario = NetworkScenario.from_text(GOOD.replace("    sst: 1\n", f"    sst: 1\n    {promise}\n"))
         row = next(r for r in service_table(scenario.run(), scenario.slices).rows if r[0] == "embb")
         assert row[-1] == verdict, promise
+
+
+RADIO = """
+until_s: 1.0
+topology: {kind: hex_cells, num_rings: 0}
+slices: [{name: embb, sst: 1}]
+radio:
+  fidelity: %s
+  users: [{slice: embb, count: 3, traffic: {kind: poisson, rate_per_s: 1.0, num_bytes: 100}}]
+  %s
+"""
+
+
+def test_a_cell_has_one_bandwidth():
+    with pytest.raises(
+        ScenarioError, match=r"line 8: radio.slots.bandwidth_hz: is 1e\+07 here and 5e\+06 in link_budget"
+    ):
+        NetworkScenario.from_text(
+            RADIO % ("slot", "slots: {bandwidth_hz: 10.0e6}\n  link_budget: {bandwidth_hz: 5.0e6}")
+        )
+    with pytest.raises(ScenarioError, match="has no meaning under fidelity flow; say it in link_budget"):
+        NetworkScenario.from_text(RADIO % ("flow", "slots: {bandwidth_hz: 10.0e6}"))
+    for said in ("slots: {bandwidth_hz: 10.0e6}", "link_budget: {bandwidth_hz: 10.0e6}"):
+        cells = NetworkScenario.from_text(RADIO % ("slot", said)).build().actors["cells"]
+        assert cells.access.config.bandwidth_hz == cells.movement.budget.bandwidth_hz == 10e6

@@ -47,7 +47,7 @@ class Agenda:
         self._dues: dict[int, tuple[float, Handler, tuple[Any, ...]]] = {}
         self._asleep: dict[str, tuple[float, int]] = {}  # actor -> when it wakes, and its place in the order
         self._names: dict[simpy.Process | None, str] = {}
-        self._waking = ""
+        self.waking = ""
 
     @property
     def next_number(self) -> int:
@@ -81,7 +81,7 @@ class Agenda:
         Raises:
             RuntimeError: Called from outside an actor's `run`.
         """
-        name = self._waking or self._names.get(self.env.active_process, "")
+        name = self.waking or self._names.get(self.env.active_process, "")
         if not name:
             msg = "until: called from outside an actor's run; parts put down what is due with Agenda.after"
             raise RuntimeError(msg)
@@ -92,8 +92,20 @@ class Agenda:
             return self.env.event()
         return self.env.timeout(exact_delay(self.env._now, time_s))
 
+    @property
+    def actor(self) -> str:
+        """Name of the actor that is running now; "" if none is."""
+        return self.waking or self._names.get(self.env.active_process, "")
+
     def start(self, name: str, story: Generator[simpy.Event, Any, Any]) -> None:
-        """Let an actor run from now on."""
+        """Let an actor run from now on.
+
+        Raises:
+            TypeError: Its `run` is no generator.
+        """
+        if not isinstance(story, Generator):
+            msg = f"{name}: run gave {type(story).__name__}, expected a generator that yields network.until(...)"
+            raise TypeError(msg)
 
         def named() -> Generator[simpy.Event, Any, Any]:
             yield from story
@@ -159,11 +171,11 @@ class Agenda:
                 self._rebuild_due(due, getattr(parts(due.owner), due.method))
                 continue
             generator = story(due.owner)
-            self._waking = due.owner
+            self.waking = due.owner
             try:
                 first = next(generator, None)
             finally:
-                self._waking = ""
+                self.waking = ""
             if first is None:
                 continue
             if self._asleep[due.owner][0] != due.time_s:

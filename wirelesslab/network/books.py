@@ -145,8 +145,8 @@ class FlowBook:
         ended = self.ended_bytes if num_bytes else self.ended_flows
         return sum(counts[index] for outcome, counts in ended.items() if outcome != "delivered")
 
-    def view(self, index: int, active: bool) -> SliceView:
-        """Return the totals of a slice."""
+    def view(self, index: int, active: bool, overdue: int = 0) -> SliceView:
+        """Return the totals of a slice; how many flows are overdue, the network knows."""
         delivered, lost = self.ended_bytes["delivered"][index], self.lost(index, num_bytes=True)
         return SliceView(
             offered_flows=self.offered_flows[index],
@@ -156,6 +156,7 @@ class FlowBook:
             lost_flows=self.lost(index),
             lost_bytes=lost,
             late_flows=self.late_flows[index],
+            overdue_flows=overdue,
             delay_seconds=self.delay_seconds[index],
             inside_bytes=self.offered_bytes[index] - delivered - lost,
             active=active,

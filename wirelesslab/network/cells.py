@@ -43,6 +43,9 @@ class Demand:
 class Cells:
     """Cells of one radio, as an actor: it offers what users say, and sends on what gets through.
 
+    A radio has one direction in which its rates were reckoned; `Movement`'s are a downlink's. Users of a `sink` speak
+    at these rates too: a simplification that is fair to capacity and generous to a user's transmit power.
+
     Flows of the network with a `user` come the other way: they are offered to the air when they reach the
     sink, in whichever cell the user then is, and end when the user has them. The clock ticks every `tick_s`;
     inside a tick the radio computes at its own resolution, and what has got through is sent on at the tick's

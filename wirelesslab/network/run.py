@@ -125,14 +125,15 @@ def _described(actor: Any) -> Any:
 
 def _slices(network: "Network") -> xr.Dataset:
     book, count = network.book, len(network.slices)
-    views = [book.view(i, True) for i in range(count)]
+    views = [book.view(i, True, overdue) for i, overdue in enumerate(network.overdue())]
     delivered = np.array([v.delivered_flows for v in views], float)
-    ended = delivered + [v.lost_flows for v in views]
-    bad = np.array([v.late_flows + v.lost_flows for v in views], float)
+    ended = delivered + [v.lost_flows + v.overdue_flows for v in views]
+    bad = np.array([v.late_flows + v.lost_flows + v.overdue_flows for v in views], float)
     nothing = np.full(count, np.nan)
     columns: dict[str, Any] = {
         name: [getattr(v, name) for v in views] for name in SERIES if name != "delay_seconds"
     } | {
+        "overdue_flows": [v.overdue_flows for v in views],
         "late_share": np.divide(bad, ended, out=nothing.copy(), where=ended > 0),
         "mean_delay_s": np.divide([v.delay_seconds for v in views], delivered, out=nothing.copy(), where=delivered > 0),
         "delivered_bps": [8 * v.delivered_bytes / network.now_s if network.now_s else np.nan for v in views],

@@ -6,6 +6,7 @@ scheduler, topology, plan and failure is called by its name in snake case.
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -185,6 +186,7 @@ class NetworkScenario:
             self._wrong.append((("radio",), "the topology has no gNB for a cell to stand at"))
             return
         demands, of_slice, count = [], [], len(self._wrong)
+        self._check_bandwidth(radio)
         if radio.fidelity == "active_set" and radio.grant_free is None:
             reason = "is missing; fidelity active_set needs it, such as {contention: {kind: shared_pool}}"
             self._wrong.append((("radio", "grant_free"), reason))
@@ -200,6 +202,22 @@ class NetworkScenario:
         if len(self._wrong) == count:
             self._try(("radio",), lambda: network.add(self._cells(network, nodes, demands, of_slice)))
 
+    def _check_bandwidth(self, radio: Any) -> None:
+        """A cell has one bandwidth, said once or twice alike."""
+        if radio.slots is not None and radio.fidelity != "slot":
+            heard = {"rate"} if radio.fidelity == "flow" else set()
+            for name in sorted(radio.slots.model_fields_set - heard):
+                instead = "; say it in link_budget" if name == "bandwidth_hz" else ""
+                self._wrong.append(
+                    (("radio", "slots", name), f"has no meaning under fidelity {radio.fidelity}{instead}")
+                )
+        elif radio.slots is not None and radio.link_budget is not None:
+            slots_hz, budget_hz = radio.slots.bandwidth_hz, radio.link_budget.bandwidth_hz
+            both = "bandwidth_hz" in radio.slots.model_fields_set & radio.link_budget.model_fields_set
+            if both and slots_hz != budget_hz:
+                reason = f"is {slots_hz:g} here and {budget_hz:g} in link_budget, expected the same in both"
+                self._wrong.append((("radio", "slots", "bandwidth_hz"), reason))
+
     def _cells(self, network: Network, nodes: tuple[str, ...], demands: list[Demand], of_slice: list[int]) -> Cells:
         radio, seed = self.data.radio, self.data.seed
         cells_m = np.array([network.graph.nodes[node]["position_m"] for node in nodes])
@@ -211,9 +229,17 @@ class NetworkScenario:
         bounds = mobility if isinstance(mobility, Manhattan) else getattr(mobility, "area", None)
         if bounds is not None:
             users_m = bounds.place(rng.random((count, 2)))
-        slots = SlotRadio() if radio.slots is None else radio.slots.build()
+        budget = None if radio.link_budget is None else radio.link_budget.build()
+        if radio.slots is not None:
+            slots = radio.slots.build()
+            if "bandwidth_hz" not in radio.slots.model_fields_set and budget is not None:
+                slots = replace(slots, bandwidth_hz=budget.bandwidth_hz)
+            budget = replace(budget or LinkBudget(), bandwidth_hz=slots.bandwidth_hz)
+        else:
+            budget = budget or LinkBudget()
+            slots = SlotRadio(bandwidth_hz=budget.bandwidth_hz)
         movement = Movement(
-            mobility, LinkBudget() if radio.link_budget is None else radio.link_budget.build(), users_m, cells_m,
+            mobility, budget, users_m, cells_m,
             rule=A3() if radio.handover is None else radio.handover.build(), every_s=radio.measure_every_s,
             load=radio.load, rate=slots.rate if radio.fidelity == "flow" else None, seed=seed,
         )  # fmt: skip
@@ -248,7 +274,8 @@ class NetworkScenario:
         """
         written = None
         if folder is not None:
-            results.prepare_folder(folder)
+            for name in self.files:  # of another run, perhaps of another scenario
+                (results.prepare_folder(folder) / name).unlink(missing_ok=True)
             written = Trace(Path(folder) / "trace.json") if trace else None
         try:
             network = self.build(trace=written)

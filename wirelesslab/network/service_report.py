@@ -16,8 +16,9 @@ COLUMNS = (
 def service_table(run: Run, slices: Sequence[Slice]) -> Table:
     """Return a row for each slice: what was offered and delivered, lost and late, and whether the promise was kept.
 
-    A promised delay is kept when at most 1 - `delay_quantile` of what ended was late or lost; a promised rate
-    when as much was delivered, or all that was offered and has ended; a promised loss when no more bytes were lost.
+    A promised delay is kept when at most 1 - `delay_quantile` was late or lost of what ended and of what is overdue; a
+    promised rate when as much was delivered as was promised, or as was offered but for what a promised delay still
+    allows on the way; a promised loss when no more bytes were lost. A slice that never spoke is idle.
     """
     rows = []
     for s in slices:
@@ -28,14 +29,15 @@ def service_table(run: Run, slices: Sequence[Slice]) -> Table:
         level, promises, kept = s.level, [], []
         if level.delay_s is not None:
             promises.append(f"{level.delay_quantile:.5g} within {_delay(level.delay_s)}")
-            kept.append(float(got["late_share"]) <= 1 - level.delay_quantile + 1e-12)
+            kept.append(not float(got["late_share"]) > 1 - level.delay_quantile + 1e-12)  # nan: nothing is due yet
         if level.rate_bps is not None:
             promises.append(f"{level.rate_bps / 1e6:g} Mbit/s")
-            kept.append(delivered >= level.rate_bps or lost == 0)
+            due = 8 * float(got["offered_bytes"] - got["inside_bytes"] * (got["overdue_flows"] == 0)) / run.time_s
+            kept.append(delivered >= min(level.rate_bps, due) * (1 - 1e-9))
         if level.loss is not None:
             promises.append(f"loss {level.loss:g}")
             kept.append(lost <= level.loss)
-        verdict = "" if not promises or not ended else "kept" if all(kept) else "BROKEN"
+        verdict = "" if not promises else "idle" if not got["offered_flows"] else "kept" if all(kept) else "BROKEN"
         rows.append(
             [
                 s.name, str(s.snssai), f"{int(got['offered_flows']):,}", f"{offered / 1e6:.4g}",

@@ -38,7 +38,16 @@ Story = Generator[simpy.Event, Any, Any]
 class Actor(Protocol):
     """Whatever lives on a network: a source, a service, a twin, an agent, a plan of failures.
 
-    It may have a `name`; otherwise the network gives it one.
+    It may have a `name`; otherwise the network gives it one. One that sends a flow every second::
+
+        @dataclass(frozen=True)
+        class Heartbeat:
+            def run(self, network):
+                beat = network.record(network.name_of(self), lambda: {"next_s": network.now_s + 1})
+                while True:
+                    yield network.until(beat["next_s"])
+                    network.send(Flow(slice="urllc", num_bytes=100, source="gnb-1", sink="edge-1"))
+                    beat["next_s"] += 1
     `run` sleeps by ``yield network.until(time_s)`` and keeps what it knows in ``network.record(...)``: begun
     anew from that record it must go on where it was, for that is how a network is copied.
     """
@@ -54,7 +63,7 @@ class Network:
     Args:
         graph: Nodes and directed links, as `topology` builds them.
         slices: The slices that share it.
-        scheduler: The order in which links and servers take the slices that share them.
+        scheduler: The order in which links and servers take the slices that share them; `WeightedFair()` when None.
         seed: Of every stream of randomness in it.
         segment_bytes: Flows travel in segments of at most so many bytes, one behind the other.
         report_s: Spacing of the time series; it doubles when there are more than 4096 points.
@@ -90,6 +99,9 @@ class Network:
         trace: "Trace | None" = None,
     ) -> None:
         check_graph(graph)
+        if isinstance(slices, Slice):
+            msg = f"slices: got the slice {slices.name}, expected several, such as ({slices.name.upper()},)"
+            raise TypeError(msg)
         slices = tuple(slices)
         check_slices(slices)
         if not slices:
@@ -103,6 +115,9 @@ class Network:
         if isinstance(scheduler, type):
             msg = f"scheduler: got the class {scheduler.__name__}, expected an instance such as {scheduler.__name__}()"
             raise TypeError(msg)
+        if scheduler is not None and not hasattr(scheduler, "pick"):
+            msg = f"scheduler: got {scheduler!r}, expected one of links and servers, such as WeightedFair()"
+            raise TypeError(msg)
         scheduler = scheduler or WeightedFair()
         self.settings = {
             "graph": graph, "slices": slices, "scheduler": scheduler, "seed": seed, "segment_bytes": segment_bytes,
@@ -111,6 +126,7 @@ class Network:
         self.graph, self.slices, self.seed, self.trace = graph, slices, seed, trace
         self.agenda = Agenda()
         self.actors: dict[str, Any] = {}
+        self._owners: dict[str, str] = {}
         self._index = {s.name: index for index, s in enumerate(slices)}
         self.promises = [inf if s.level.delay_s is None else s.level.delay_s for s in slices]
         self._segment_bytes, self._spans = segment_bytes, spans
@@ -208,10 +224,36 @@ class Network:
         return self.agenda.until(time_s)
 
     def record(self, name: str, make: Callable[[], T]) -> T:
-        """Return the record kept under `name`, made by `make` the first time: where actors keep their state."""
+        """Return the record kept under `name`, made by `make` the first time: where an actor keeps its state.
+
+        A record is any object that can be copied: a dict, a dataclass, arrays, a generator of randomness. It
+        belongs to the actor that asked for it first, whose own name is ``network.name_of(self)``.
+
+        Raises:
+            ValueError: It is another actor's.
+        """
+        actor = self.agenda.actor
+        if actor and self._owners.setdefault(name, actor) != actor:
+            msg = (
+                f"record: {name!r} is kept by {self._owners[name]}, got it asked for by {actor}; say "
+                "network.record(network.name_of(self), ...)"
+            )
+            raise ValueError(msg)
         if name not in self.memory:
             self.memory[name] = make()
         return cast(T, self.memory[name])
+
+    def _refuse_while_waking(self, what: str) -> None:
+        """Refuse that an actor acts while it is begun anew from its record: it has done so already.
+
+        Raises:
+            RuntimeError: Always.
+        """
+        msg = (
+            f"{what}: {self.agenda.waking} acts before its first sleep when it is begun anew; its run must first "
+            "sleep until the time in its record, then act"
+        )
+        raise RuntimeError(msg)
 
     def rng(self, *name: str | int) -> np.random.Generator:
         """Return the stream of randomness of that name; nobody else's draws disturb it."""
@@ -225,7 +267,9 @@ class Network:
         """
         try:
             return self._index[name]
-        except KeyError:
+        except (KeyError, TypeError):
+            if isinstance(name, Slice):
+                return self.slice_index(name.name)
             msg = f"slice: got {name!r}, expected one of {sorted(self._index)}{check.nearest(name, self._index)}"
             raise ValueError(msg) from None
 
@@ -261,6 +305,8 @@ class Network:
             ValueError: Its slice, source or sink does not exist, or its size is not positive.
         """
         check_flow(flow)
+        if self.agenda.waking:
+            self._refuse_while_waking("send")
         index = self.slice_index(flow.slice)
         if flow.operations or flow.receiver or flow.user is not None or flow.sent_s is not None:
             self._check_ends(flow)
@@ -410,14 +456,27 @@ class Network:
         """Return what the network looks like now; windows are reckoned from `before`."""
         return View(
             time_s=self.now_s,
-            slices={s.name: self.book.view(i, self.active[i]) for i, s in enumerate(self.slices)},
+            slices={
+                s.name: self.book.view(i, self.active[i], overdue)
+                for i, (s, overdue) in enumerate(zip(self.slices, self.overdue(), strict=True))
+            },
             ratios={domain: dict(shares) for domain, shares in self.ratios.items()},
             down=tuple(sorted(self.down)),
             before=None if before is None else replace(before, before=None),
         )
 
+    def overdue(self) -> list[int]:
+        """Return for each slice how many flows are still on their way and should have arrived by now."""
+        counts = [0] * len(self.slices)
+        for way in self.ways.values():
+            if way.deadline_s < self.now_s:
+                counts[way.slice_index] += 1
+        return counts
+
     def apply(self, action: Action, by: str = "operator") -> ActionRecord:
         """Do what is wished or refuse it; the record says which, and the run goes on."""
+        if self.agenda.waking:
+            self._refuse_while_waking("apply")
         refused = ""
         try:
             carry_out(self, action, by)

@@ -90,7 +90,7 @@ class ResourceRatio:
         if not self.dedicated <= self.min <= self.max:
             msg = (
                 f"ratio: got dedicated={self.dedicated}, min={self.min}, max={self.max}, "
-                "expected dedicated <= min <= max"
+                "expected dedicated <= min <= max; what is dedicated is guaranteed too: write it as min as well"
             )
             raise ValueError(msg)
 

@@ -50,6 +50,12 @@ class SlotRadio:
 
     def __post_init__(self) -> None:
         check.positive(slot_s=self.slot_s, bandwidth_hz=self.bandwidth_hz)
+        parts = (("intra_slice", "code", "ProportionalFair()"), ("fading", "draw", "RayleighFading()"))
+        for name, method, example in (*parts, ("rate", "spectral_efficiency", "Shannon()")):
+            value = getattr(self, name)
+            if not hasattr(value, method) or isinstance(value, type):
+                msg = f"{name}: got {value!r}, expected an object such as {example}"
+                raise TypeError(msg)
         if self.buffer_bytes is not None:
             check.positive_integer(buffer_bytes=self.buffer_bytes)
 
@@ -72,7 +78,7 @@ class SlotAccess:
         num_cells: By default, as many as `cells` names.
         saturated: Users that always have data, shape (users,) or one answer for all. Their bytes count as
             offered when they are delivered; they take no packets.
-        seed: Of the fading.
+        seed: Of the fading; replicas need one each, such as the network's.
         name: Of the fading's stream, so that two accesses of one simulation differ.
 
     Raises:

@@ -20,6 +20,7 @@ class SliceView:
         lost_flows: That did not.
         lost_bytes: That did not.
         late_flows: Delivered later than the slice promises.
+        overdue_flows: Flows still on the way that should have arrived by now.
         delay_seconds: Delays of all that were delivered, added up.
         inside_bytes: On the way.
         active: Whether the slice takes flows.
@@ -32,6 +33,7 @@ class SliceView:
     lost_flows: int = 0
     lost_bytes: int = 0
     late_flows: int = 0
+    overdue_flows: int = 0
     delay_seconds: float = 0.0
     inside_bytes: int = 0
     active: bool = True
@@ -78,9 +80,10 @@ class View:
         return self._window(name, "delay_seconds") / flows if flows else float("nan")
 
     def late_share(self, name: str) -> float:
-        """Share of what ended in the window that was late or lost; nan if nothing ended."""
-        ended = self._window(name, "delivered_flows") + self._window(name, "lost_flows")
-        bad = self._window(name, "late_flows") + self._window(name, "lost_flows")
+        """Share that was late or lost of what ended in the window and what is overdue now; nan if there is nothing."""
+        overdue = self.slices[name].overdue_flows
+        ended = self._window(name, "delivered_flows") + self._window(name, "lost_flows") + overdue
+        bad = self._window(name, "late_flows") + self._window(name, "lost_flows") + overdue
         return bad / ended if ended else float("nan")
 
 
