@@ -322,7 +322,10 @@ def run(*words: object) -> list[object]:
     ("words", "pattern"),
     [
         (["run", "ser_vs_snr"], r"sim: got 'ser_vs_snr', expected one of .*did you mean 'ser_vs_snr_and_devices'\?"),
-        (["run", "nothing-like-it"], r"sim: got 'nothing-like-it', expected one of failure_recovery, growth, mampnet_ablation"),
+        (
+            ["run", "nothing-like-it"],
+            r"sim: got 'nothing-like-it', expected one of failure_recovery, growth, mampnet_ablation",
+        ),
         (run("--detectors", "covarience"), r"detectors: got 'covarience', .*did you mean 'covariance'\?"),
         (
             run("--activity-prob", "10"),
