@@ -22,6 +22,7 @@ from wirelesslab.network import (
     SlotRadio,
     SNssai,
     StrictPriority,
+    Trace,
     line,
     metro,
     user_schedulers,
@@ -286,8 +287,18 @@ def test_beginners_are_told_what_was_wanted(make, message):
         make()
 
 
-def test_a_slice_may_be_given_where_its_name_is_wanted():
-    network = network_of(EMBB)
+def test_a_slice_may_be_given_where_its_name_is_wanted(tmp_path):
+    network = network_of(EMBB, keep_records=1, trace=Trace())
     network.send(Flow(slice=EMBB, num_bytes=10, source="edge-1", sink="edge-2"))
-    network.run(1.0)
-    assert network.view().slices["embb"].delivered_flows == 1
+    run = network.run(1.0)
+    assert run.records[0].flow.slice == "embb"
+    run.save(tmp_path / "run")  # records and traces are text
+    assert network.trace is not None
+    assert '"embb"' in network.trace.text()
+
+
+def test_a_flow_of_too_many_segments_is_refused_at_once():
+    network = network_of(slice_of("a", 1))
+    with pytest.raises(ValueError, match="more than 1000000 segments; raise segment_bytes"):
+        send(network, "a", 1, num_bytes=10**12)
+    assert network.book.offered_flows == [0]

@@ -14,7 +14,7 @@ class Flow:
     """Bytes that go from a source to a sink under a slice.
 
     Attributes:
-        slice: Name of the slice.
+        slice: Name of the slice; a `Slice` is taken for its name.
         num_bytes: Size.
         source: Node that sends.
         sink: Node that receives.
@@ -37,6 +37,10 @@ class Flow:
     sent_s: float | None = None
     label: str = ""
     receiver: str = ""
+
+    def __post_init__(self) -> None:
+        if type(self.slice) is not str:
+            object.__setattr__(self, "slice", getattr(self.slice, "name", self.slice))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from wirelesslab.network.trace import Trace
 
 ACTIONS_KEPT = 10_000  # the latest ones; memory must not grow with simulated time
-MOST_SEGMENTS = 1_000_000
+MOST_SEGMENTS = 1_000_000  # of one flow, all of which are on the way at once
 
 T = TypeVar("T")
 Story = Generator[simpy.Event, Any, Any]
@@ -163,7 +163,7 @@ class Network:
         room = kind.get("buffer_jobs")
         return Station(
             node, self.agenda, self.slices, self.settings["scheduler"], float(kind["operations_per_s"]) * servers,
-            self._computed, self.lose, servers=servers, spans=self._spans,
+            self._arrived, self.lose, servers=servers, spans=self._spans,
             ratios=tuple(self.ratios["compute"].values()), waiting_span="wait for server", service_span="compute",
             buffer_packets=inf if room is None else float(room),
         )  # fmt: skip
@@ -268,9 +268,8 @@ class Network:
         try:
             return self._index[name]
         except (KeyError, TypeError):
-            if isinstance(name, Slice):
-                return self.slice_index(name.name)
-            msg = f"slice: got {name!r}, expected one of {sorted(self._index)}{check.nearest(name, self._index)}"
+            hint = check.nearest(str(name), self._index)
+            msg = f"slice: got {name!r}, expected one of {sorted(self._index)}{hint}"
             raise ValueError(msg) from None
 
     def check_node(self, node: str) -> None:
@@ -308,6 +307,9 @@ class Network:
         if self.agenda.waking:
             self._refuse_while_waking("send")
         index = self.slice_index(flow.slice)
+        if flow.num_bytes > MOST_SEGMENTS * self._segment_bytes:
+            msg = f"num_bytes: got {flow.num_bytes}, more than {MOST_SEGMENTS} segments; raise segment_bytes"
+            raise ValueError(msg)
         if flow.operations or flow.receiver or flow.user is not None or flow.sent_s is not None:
             self._check_ends(flow)
         route = self.routes.path(flow.source, flow.sink)
@@ -389,9 +391,6 @@ class Network:
             self.lose(packet, "failed")
         else:
             self.forward(packet)
-
-    def _computed(self, packet: Packet) -> None:
-        self._arrived(packet)
 
     def _arrived(self, packet: Packet) -> None:
         """All of the flow is at its sink, and computed."""
