@@ -17,6 +17,15 @@ ALLOWED = {
 FOLDER = Path(planning.__file__).parent
 
 
+def module_in(imported: str) -> str:
+    """Return a module's name inside the wing, such as "queues" or "twins.sync"."""
+    return imported.removeprefix("wirelesslab.network.")
+
+
+def source_of(module: str) -> str:
+    return FOLDER.joinpath(*module.split(".")).with_suffix(".py").read_text(encoding="utf-8")
+
+
 def planned(at="", trace=None, until=2.0):
     network = Network(metro(num_gnbs=3), (EMBB, URLLC, MIOT), seed=1, trace=trace)
     for s in (EMBB, URLLC, MIOT):
@@ -70,28 +79,29 @@ def test_a_decision_on_its_way_survives_being_written_down():
 
 
 def test_every_module_of_the_wing_names_its_layer():
-    modules = {path.stem for path in FOLDER.glob("*.py")} - {"__init__"}
+    files = [path.relative_to(FOLDER).with_suffix("") for path in FOLDER.rglob("*.py") if path.stem != "__init__"]
+    modules = {".".join(file.parts) for file in files}
     named = [module for layer in LAYERS.values() for module in layer]
     assert sorted(named) == sorted(modules)
 
 
 @pytest.mark.parametrize("module", LAYERS["control"])
 def test_control_reads_the_network_through_views_and_changes_it_through_actions_only(module):
-    tree = ast.parse((FOLDER / f"{module}.py").read_text(encoding="utf-8"))
+    tree = ast.parse(source_of(module))
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "network":
             assert node.attr in ALLOWED, f"line {node.lineno}: control touches network.{node.attr}"
     for node in tree.body:
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("wirelesslab.network."):
-            layer = layer_of(node.module.rpartition(".")[2])
+            layer = layer_of(module_in(node.module))
             assert layer != "physical", f"line {node.lineno}: control imports {node.module}"
 
 
 @pytest.mark.parametrize("module", [*LAYERS["laws"], *LAYERS["virtual"]])
 def test_laws_and_the_virtual_layer_do_not_import_what_is_above_them(module):
     above = {"laws": {"physical", "virtual", "control", "report"}, "virtual": {"control", "report"}}[layer_of(module)]
-    tree = ast.parse((FOLDER / f"{module}.py").read_text(encoding="utf-8"))
+    tree = ast.parse(source_of(module))
     for node in tree.body:
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("wirelesslab.network."):
-            other = node.module.rpartition(".")[2]
+            other = module_in(node.module)
             assert other == "slices" or layer_of(other) not in above, f"line {node.lineno}: imports {other}"

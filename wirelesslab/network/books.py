@@ -44,6 +44,7 @@ class FlowBook:
         reports: Spacings that have passed: points come at whole multiples, so that they do not drift.
         times_s: Times of the series.
         points: The series: for each time an array of shape (len(SERIES), slices).
+        gauges: What actors read off themselves at each of these times, by name.
     """
 
     num_slices: int
@@ -65,6 +66,7 @@ class FlowBook:
     reports: int = 0
     times_s: list[float] = field(default_factory=list)
     points: list[NDArray[np.float64]] = field(default_factory=list)
+    gauges: list[dict[str, float]] = field(default_factory=list)
 
     @classmethod
     def empty(cls, slices: Sequence[Slice], report_s: float) -> "FlowBook":
@@ -162,14 +164,15 @@ class FlowBook:
             active=active,
         )
 
-    def report(self, now_s: float) -> None:
+    def report(self, now_s: float, gauges: dict[str, float] | None = None) -> None:
         """Add a point to the series; when there are too many, every second one goes and the spacing doubles."""
         views = [self.view(index, True) for index in range(self.num_slices)]
         self.times_s.append(now_s)
         self.reports += 1
         self.points.append(np.array([[float(getattr(view, name)) for view in views] for name in SERIES]))
+        self.gauges.append(gauges or {})
         if len(self.times_s) == MOST_POINTS:  # an even number: the latest point stays
-            self.times_s, self.points = self.times_s[1::2], self.points[1::2]
+            self.times_s, self.points, self.gauges = self.times_s[1::2], self.points[1::2], self.gauges[1::2]
             self.report_s *= 2
             self.reports //= 2
 

@@ -1,7 +1,7 @@
 """The layers of the network, and which module belongs to which.
 
 Our reading of holistic network virtualization (see the specification of the wing): a physical layer that
-carries bytes, a virtual layer of slices (and, when they come, twins) that describes and divides it, and a control
+carries bytes, a virtual layer of slices and twins that describes and divides it, and a control
 layer that sees through `View` and changes through `Action`, both of which take time to get where they go.
 A test holds every module to its layer: control touches the physical layer only through those two.
 """

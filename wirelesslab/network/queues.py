@@ -355,6 +355,12 @@ class Station:
                 evicted.append(packet)
         return evicted
 
+    def inside_bytes(self) -> dict[str, int]:
+        """Return the bytes that wait or are in service, by slice."""
+        book = self.book
+        counts = zip(self.slices, book.offered_bytes, book.served_bytes, book.dropped_bytes, strict=True)
+        return {s.name: offered - served - dropped for s, offered, served, dropped in counts}
+
     def account(self) -> StationAccount:
         """Return where every packet is; what is inside is counted afresh, not taken from the book."""
         now, book, count = self.agenda.now, self.book, len(self.slices)

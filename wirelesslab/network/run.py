@@ -33,6 +33,8 @@ class Run:
         cells: One row per cell and slice (dimensions `cell`, `slice`) of every radio: bytes and packets offered,
             delivered, waiting and dropped, and the mean share of the cell that was used; no rows without a radio.
         series: The totals of every slice over `time_s`; differences give any window's.
+        gauges: What actors with a method `gauges` read off themselves at the points of `series`, over `time_s`, by
+            "actor: gauge"; nan before an actor was there.
         actions: What was wished of the network, and what was refused.
         records: The latest flows, as many as the network keeps.
         manifest: Seed, settings and versions.
@@ -42,6 +44,7 @@ class Run:
     stations: xr.Dataset
     cells: xr.Dataset
     series: xr.Dataset
+    gauges: xr.Dataset
     actions: tuple[ActionRecord, ...] = field(repr=False)
     records: tuple[FlowRecord, ...] = field(repr=False)
     manifest: dict[str, Any] = field(repr=False)
@@ -73,7 +76,7 @@ class Run:
         import pyarrow.parquet as pq
 
         folder = results.prepare_folder(folder)
-        for name in ("slices", "stations", "cells", "series"):
+        for name in ("slices", "stations", "cells", "series", "gauges"):
             frame = getattr(self, name).to_dataframe().reset_index()
             pq.write_table(pa.Table.from_pandas(frame, preserve_index=False), folder / f"{name}.parquet")
         actions = [
@@ -99,6 +102,7 @@ def run_of(network: "Network") -> Run:
         stations=_stations(network),
         cells=_cells(network),
         series=_series(network),
+        gauges=_gauges(network),
         actions=tuple(network.actions),
         records=tuple(network.flow_records),
         manifest={
@@ -196,6 +200,13 @@ def _cells(network: "Network") -> xr.Dataset:
     units, kpi = KPI["used_ratio"]
     data["used_ratio"].attrs.update({"units": units, "kpi": kpi})
     return data
+
+
+def _gauges(network: "Network") -> xr.Dataset:
+    book = network.book
+    names = dict.fromkeys(name for gauges in book.gauges for name in gauges)
+    columns = {name: ("time_s", np.array([gauges.get(name, np.nan) for gauges in book.gauges])) for name in names}
+    return xr.Dataset(columns, {"time_s": np.array(book.times_s)})
 
 
 def _series(network: "Network") -> xr.Dataset:

@@ -138,6 +138,8 @@ class Network:
         self.down: dict[str, tuple[str, ...]] = {}  # element -> who holds it out of service
         self.next_number = 0
         self.ways: dict[int, OnTheWay] = {}
+        # (slice, source, sink) -> flows, bytes, sum of squared bytes, operations: what twins forecast from
+        self.traffic: dict[tuple[int, str, str], list[float]] = {}
         self.book = FlowBook.empty(slices, report_s)
         self.actions: deque[ActionRecord] = deque(maxlen=ACTIONS_KEPT)
         self.flow_records: deque[FlowRecord] = deque(maxlen=keep_records)
@@ -321,6 +323,7 @@ class Network:
         way = OnTheWay(flow, number, index, sent_s, deadline_s, now)
         self.ways[number] = way
         self.book.begin(index, flow.num_bytes, now)
+        self._note_traffic(index, flow)
         if not self.active[index]:
             self._end(way, "slice not active")
             return number
@@ -334,6 +337,16 @@ class Network:
             left -= part
             self.forward(Packet(way, 0.0, part, route, spans=[] if self._spans else None))
         return number
+
+    def _note_traffic(self, index: int, flow: Flow) -> None:
+        """Add a flow to what its slice asked for from that source to that sink."""
+        totals = self.traffic.get((index, flow.source, flow.sink))
+        if totals is None:
+            totals = self.traffic[index, flow.source, flow.sink] = [0, 0, 0, 0.0]
+        totals[0] += 1
+        totals[1] += flow.num_bytes
+        totals[2] += flow.num_bytes * flow.num_bytes
+        totals[3] += flow.operations
 
     def _check_ends(self, flow: Flow) -> None:
         """Refuse a flow that could not end, before it begins."""
@@ -451,8 +464,9 @@ class Network:
 
     # --- looking and changing ------------------------------------------------------------------------------
 
-    def view(self, before: View | None = None) -> View:
-        """Return what the network looks like now; windows are reckoned from `before`."""
+    def view(self, before: View | None = None, *, by: str = "") -> View:
+        """Return what the network looks like now; windows are reckoned from `before`, `by` is who looks."""
+        del by  # a network shows itself to everybody; a twin asks
         return View(
             time_s=self.now_s,
             slices={
@@ -461,6 +475,7 @@ class Network:
             },
             ratios={domain: dict(shares) for domain, shares in self.ratios.items()},
             down=tuple(sorted(self.down)),
+            queues={name: station.inside_bytes() for name, station in self.stations.items()},
             before=None if before is None else replace(before, before=None),
         )
 
@@ -491,7 +506,13 @@ class Network:
 
     def report(self) -> None:
         """Add a point to the time series; called by the agenda."""
-        self.book.report(self.now_s)
+        gauges = {
+            f"{name}: {gauge}": float(value)
+            for name, actor in self.actors.items()
+            if hasattr(actor, "gauges")
+            for gauge, value in actor.gauges().items()
+        }
+        self.book.report(self.now_s, gauges)
         if self.trace is not None:
             for index, s in enumerate(self.slices):
                 view = self.book.view(index, self.active[index])

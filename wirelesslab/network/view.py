@@ -48,6 +48,8 @@ class View:
         slices: By name.
         ratios: The shares in force, by domain and slice.
         down: Names of links, nodes and cells that are out of service.
+        queues: Bytes that wait or are in service, by link or server and slice; empty when that is not known.
+        ages_s: How old each attribute shown is, by name; empty when it is seen as it is.
         before: The view that windows are reckoned from; None reckons from the start.
     """
 
@@ -55,6 +57,8 @@ class View:
     slices: Mapping[str, SliceView]
     ratios: Mapping[Domain, Mapping[str, ResourceRatio]]
     down: tuple[str, ...] = ()
+    queues: Mapping[str, Mapping[str, int]] = field(default_factory=dict, repr=False)
+    ages_s: Mapping[str, float] = field(default_factory=dict)
     before: "View | None" = field(default=None, repr=False)
 
     def _window(self, name: str, what: str) -> float:

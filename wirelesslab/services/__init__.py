@@ -1,0 +1,1 @@
+"""The hall: services in which the wings meet."""

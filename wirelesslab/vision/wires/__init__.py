@@ -1,0 +1,1 @@
+"""Wires: gradients as bytes."""

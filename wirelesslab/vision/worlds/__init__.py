@@ -1,0 +1,1 @@
+"""Procedural worlds: images whose truth is known."""
