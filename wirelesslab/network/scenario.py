@@ -40,7 +40,7 @@ __all__ = [
 ]  # fmt: skip
 
 FILES = (
-    "slices.parquet", "stations.parquet", "cells.parquet", "series.parquet", "actions.jsonl", "flows.jsonl",
+    "slices.parquet", "stations.parquet", "cells.parquet", "series.parquet", "gauges.parquet", "actions.jsonl", "flows.jsonl",
     "manifest.json",
 )  # fmt: skip
 STEPS = 100  # of a run that is watched
