@@ -38,8 +38,8 @@ def test_simulate_writes_its_folder_and_a_trace(door, short, tmp_path):  # noqa:
     assert ended.code == 0, ended.err
     names = {path.name for path in out.iterdir()}
     assert names == {
-        "slices.parquet", "stations.parquet", "cells.parquet", "series.parquet", "gauges.parquet", "actions.jsonl", "flows.jsonl",
-        "manifest.json", "trace.json",
+        "slices.parquet", "stations.parquet", "cells.parquet", "series.parquet", "gauges.parquet", "actions.jsonl",
+        "flows.jsonl", "manifest.json", "trace.json",
     }  # fmt: skip
     assert all(str(out / name) in ended for name in names)
     json.loads((out / "trace.json").read_text(encoding="utf-8"))

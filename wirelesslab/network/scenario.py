@@ -40,8 +40,8 @@ __all__ = [
 ]  # fmt: skip
 
 FILES = (
-    "slices.parquet", "stations.parquet", "cells.parquet", "series.parquet", "gauges.parquet", "actions.jsonl", "flows.jsonl",
-    "manifest.json",
+    "slices.parquet", "stations.parquet", "cells.parquet", "series.parquet", "gauges.parquet", "actions.jsonl",
+    "flows.jsonl", "manifest.json",
 )  # fmt: skip
 STEPS = 100  # of a run that is watched
 
