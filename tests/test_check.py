@@ -109,7 +109,7 @@ def test_an_array_with_nan_or_infinity_is_refused_and_told_where(bad):
         check.array(value, (None, None), "N, M", name="rows")
 
 
-@pytest.mark.parametrize("value", [["a", "b"], [None, 1], [object()]], ids=repr)
+@pytest.mark.parametrize("value", [["a", "b"], [None, 1], [object()]], ids=["texts", "none", "objects"])
 def test_an_array_of_no_numbers_is_refused(value):
     with pytest.raises(TypeError, match=r"rows: got an array of .*expected numbers"):
         check.array(value, (None,), "N", name="rows")
