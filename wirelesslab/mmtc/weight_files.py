@@ -5,15 +5,14 @@ A network is two files side by side: ``<name>.npz`` with its arrays, read withou
 of the first file.
 """
 
-import json
 from dataclasses import asdict, dataclass, field, fields
-from hashlib import sha256
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from wirelesslab import array_files
+from wirelesslab.array_files import MOST_BYTES, WeightFileError
 from wirelesslab.mmtc.gains import GainPrior
 from wirelesslab.mmtc.pilots import pilots_digest
 from wirelesslab.mmtc.unfolded import Architecture, Parameters
@@ -21,11 +20,10 @@ from wirelesslab.mmtc.uplink import Observation
 
 FORMAT = "wirelesslab unfolded network 1"
 SHIPPED = Path(__file__).parent / "weights"
-MOST_BYTES = 64 * 2**20  # a network has some ten thousand parameters; anything like this is none
 
-
-class WeightFileError(ValueError):
-    """A weight file is missing, damaged, or not one."""
+__all__ = ["FORMAT", "MOST_BYTES", "SHIPPED", "Network", "OutsideTrainingRangeWarning", "TrainedFor",
+           "WeightFileError", "load", "pilots_digest", "save"]  # fmt: skip
+COVERED = ("architecture", "trained_for")  # by the checksum, beside the arrays
 
 
 class OutsideTrainingRangeWarning(UserWarning):
@@ -116,7 +114,8 @@ class Network:
     def __post_init__(self) -> None:
         if not self.digest:
             trained_for = None if self.trained_for is None else asdict(self.trained_for)
-            digest = _checksum(_packed(self.parameters), self.architecture.describe(), trained_for)
+            content = array_files.packed(self.parameters)
+            digest = array_files.checksum(content, self.architecture.describe(), trained_for)
             object.__setattr__(self, "digest", digest)
 
     def describe(self) -> dict[str, Any]:
@@ -129,27 +128,12 @@ class Network:
         return sum(values.size for values in self.parameters.values())
 
 
-def _packed(parameters: Parameters) -> bytes:
-    buffer = BytesIO()
-    np.savez(buffer, allow_pickle=False, **{name: parameters[name] for name in sorted(parameters)})
-    return buffer.getvalue()
-
-
-def _checksum(content: bytes, architecture: Any, trained_for: Any) -> str:
-    """SHA-256 of the arrays and of what the description says about them."""
-    return sha256(content + json.dumps([architecture, trained_for], sort_keys=True).encode()).hexdigest()
-
-
 def save(network: Network, path: Path) -> Path:
     """Write ``<path>.npz`` and ``<path>.json``, the description last.
 
     Returns:
         The path of the arrays.
     """
-    arrays, description = _both(path)
-    arrays.parent.mkdir(parents=True, exist_ok=True)
-    content = _packed(network.parameters)
-    arrays.write_bytes(content)
     body = {
         "format": FORMAT,
         "sha256": network.digest,
@@ -158,8 +142,7 @@ def save(network: Network, path: Path) -> Path:
         "num_parameters": network.num_parameters,
         "record": network.record,
     }
-    description.write_text(json.dumps(body, indent=1) + "\n", encoding="utf-8")
-    return arrays
+    return array_files.write(path, network.parameters, body)
 
 
 def load(path: Path) -> Network:
@@ -168,46 +151,16 @@ def load(path: Path) -> Network:
     Raises:
         WeightFileError: A file is missing, damaged, or of something else; nothing is ever unpickled.
     """
-    arrays, description = _both(path)
-    for file in (arrays, description):
-        if not file.is_file():
-            msg = f"weights: no file {file}; a network is {arrays.name} and {description.name} side by side"
-            raise WeightFileError(msg)
+    arrays, description = array_files.both(path)
+    kept = array_files.read(path, FORMAT, COVERED)
     try:
-        body = json.loads(description.read_text(encoding="utf-8"))
-    except ValueError as error:
-        msg = f"weights: {description} is not readable ({error}); restore it from a copy"
-        raise WeightFileError(msg) from None
-    if not isinstance(body, dict) or body.get("format") != FORMAT:
-        found = body.get("format") if isinstance(body, dict) else type(body).__name__
-        msg = f"weights: {description} has format {found!r}, expected {FORMAT!r}; it describes something else"
-        raise WeightFileError(msg)
-    if arrays.stat().st_size > MOST_BYTES:
-        msg = (
-            f"weights: {arrays} has {arrays.stat().st_size} bytes, expected at most {MOST_BYTES}; it is no such network"
-        )
-        raise WeightFileError(msg)
-    content = arrays.read_bytes()
-    digest = _checksum(content, body.get("architecture"), body.get("trained_for"))
-    if digest != body.get("sha256"):
-        msg = (
-            f"weights: {arrays} has checksum {digest[:12]}…, expected {str(body.get('sha256'))[:12]}…; it is damaged, "
-            "changed, cut short, or belongs to another description: restore both files from one source"
-        )
-        raise WeightFileError(msg)
-    try:
-        architecture = Architecture.from_description(body.get("architecture", {}), where=str(description))
-        with np.load(BytesIO(content), allow_pickle=False) as file:
-            size = sum(member.file_size for member in file.zip.infolist())
-            if size > MOST_BYTES:
-                msg = f"weights: {arrays} unpacks to {size} bytes, expected at most {MOST_BYTES}; it is no such network"
-                raise WeightFileError(msg)
-            parameters = architecture.checked({name: file[name] for name in file.files}, where=str(arrays))
-        trained_for = _trained_for(body.get("trained_for"), description)
+        architecture = Architecture.from_description(kept.body.get("architecture", {}), where=str(description))
+        parameters = architecture.checked(kept.arrays, where=str(arrays))
+        trained_for = _trained_for(kept.body.get("trained_for"), description)
     except Exception as error:  # whatever foreign content makes a reader stumble over
         msg = str(error) if str(arrays.parent) in str(error) else f"weights: {arrays} holds no network ({error})"
         raise WeightFileError(msg) from None
-    return Network(architecture, parameters, trained_for, body.get("record") or {}, digest)
+    return Network(architecture, parameters, trained_for, kept.body.get("record") or {}, kept.digest)
 
 
 def _trained_for(body: Any, where: Path) -> TrainedFor | None:
@@ -224,8 +177,3 @@ def _trained_for(body: Any, where: Path) -> TrainedFor | None:
             raise WeightFileError(msg)
     ranges: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in body.items()}
     return TrainedFor(**ranges)
-
-
-def _both(path: Path) -> tuple[Path, Path]:
-    stem = path.with_suffix("") if path.suffix in (".npz", ".json") else path
-    return stem.with_name(stem.name + ".npz"), stem.with_name(stem.name + ".json")
