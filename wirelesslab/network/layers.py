@@ -15,6 +15,8 @@ LAYERS: dict[Layer, tuple[str, ...]] = {
     "laws": (
         "admission", "admission_runs", "areas", "contention", "fading", "fair_rates", "packet_sizes", "path_loss",
         "recovery", "series", "shares", "statistics", "theory",
+        "twins.dense_nets", "twins.dense_training", "twins.forecast_skill", "twins.forecast_training", "twins.forecasts",
+        "twins.predictor_training", "twins.predictors",
     ),
     # What carries bytes and computes.
     "physical": (
@@ -27,11 +29,14 @@ LAYERS: dict[Layer, tuple[str, ...]] = {
     # What is promised and to whom it belongs.
     "virtual": ("ledger", "life_cycle", "slice_manager", "slices", "view"),
     # Who decides.
-    "control": ("planning",),
+    "control": (
+        "agents.agent", "agents.convex", "agents.mandate", "agents.plans", "agents.policy", "agents.rules", "agents.ways",
+        "planning",
+    ),
     # What people see, and what they write.
     "report": (
-        "isolation", "kpis", "layers", "run", "scenario", "scenario_models", "scenario_parts", "service_report",
-        "theory_runs", "theory_runs_radio", "trace", "workloads", "yaml_lines",
+        "isolation", "kpis", "layers", "report_map", "report_page", "report_panels", "run", "saved_runs", "scenario",
+        "scenario_models", "scenario_parts", "service_report", "theory_runs", "theory_runs_radio", "trace", "workloads", "yaml_lines",
     ),
 }  # fmt: skip
 
