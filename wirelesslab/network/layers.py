@@ -15,8 +15,8 @@ LAYERS: dict[Layer, tuple[str, ...]] = {
     "laws": (
         "admission", "admission_runs", "areas", "contention", "fading", "fair_rates", "packet_sizes", "path_loss",
         "recovery", "series", "shares", "statistics", "theory",
-        "twins.dense_nets", "twins.dense_training", "twins.forecast_skill", "twins.forecast_training", "twins.forecasts",
-        "twins.predictor_training", "twins.predictors",
+        "twins.dense_nets", "twins.dense_training", "twins.forecast_skill", "twins.forecast_training",
+        "twins.forecasts", "twins.predictor_training", "twins.predictors",
     ),
     # What carries bytes and computes.
     "physical": (
@@ -35,8 +35,9 @@ LAYERS: dict[Layer, tuple[str, ...]] = {
     ),
     # What people see, and what they write.
     "report": (
-        "isolation", "kpis", "layers", "report_map", "report_page", "report_panels", "run", "saved_runs", "scenario",
-        "scenario_models", "scenario_parts", "service_report", "theory_runs", "theory_runs_radio", "trace", "workloads", "yaml_lines",
+        "isolation", "kpis", "layers", "report_looks", "report_map", "report_page", "report_panels", "run",
+        "saved_runs", "scenario", "scenario_models", "scenario_parts", "service_report", "theory_runs", "theory_runs_radio", "trace", "workloads",
+        "yaml_lines",
     ),
 }  # fmt: skip
 
