@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 
 from wirelesslab.network import EMBB, MIOT, URLLC, Network, Planner, Poisson, ProportionalShares, metro, planning
+from wirelesslab.network.agents.ways import longest_way_s
 from wirelesslab.network.layers import LAYERS, layer_of
-from wirelesslab.network.planning import longest_way_s
 from wirelesslab.network.trace import Trace, check_trace
 
 # What a controller may touch of a network; everything else is the physical layer's own.
 ALLOWED = {
-    "view", "apply", "until", "record", "rng", "name_of", "slices", "now_s", "trace", "check_node", "routes", "graph",
+    "view", "seen", "apply", "refuse", "in_force", "until", "record", "rng", "name_of", "slices", "slice_index",
+    "now_s", "trace", "check_node", "check_element", "routes", "graph",
 }  # fmt: skip
 FOLDER = Path(planning.__file__).parent
 

@@ -5,7 +5,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wirelesslab.network import (
@@ -13,9 +13,11 @@ from wirelesslab.network import (
     MIOT,
     PLANS,
     URLLC,
+    ConvexShares,
     Diurnal,
     ExponentialSize,
     ForeseenShares,
+    MaxMinShares,
     Network,
     Planner,
     Poisson,
@@ -35,6 +37,9 @@ EVERY = [
     StaticShares(shares_of_slices=(0.5, 0.3, 0.2)),
     ProportionalShares(memory=2),
     SquareRootShares(capacity_bps=10.0),
+    MaxMinShares(capacity_bps=10.0),
+    ConvexShares(capacity_bps=10.0, weights=(1.0, 2.0, 3.0)),
+    ConvexShares(capacity_bps=10.0, aim="misses", promises_s=(1.0, 2.0, 3.0), packet_bytes=0.01),
     SeasonalShares(season=3, capacity_bps=10.0),
     ForeseenShares(rule=ProportionalShares(), loads_bps=((1.0, 2.0, 3.0), (3.0, 2.0, 0.0))),
 ]
@@ -51,6 +56,7 @@ def test_every_plan_is_under_test():
 
 
 @pytest.mark.parametrize("plan", EVERY, ids=repr)
+@settings(deadline=None)  # the first call of a rule may compile
 @given(history=loads)
 def test_shares_are_shares_whatever_has_been_seen(plan, history):
     shares = plan.shares(history, len(history))
@@ -184,7 +190,7 @@ def test_a_planner_forgets_what_lies_further_back_than_asked():
     network = moving_network(Planner(plan=ProportionalShares(), window_s=1.0, history_windows=4))
     network.run(20.5)
     state = network.record("planner-1", lambda: None)
-    assert (state.window, len(state.history), len(state.planned)) == (21, 4, 4)
+    assert (state.policy.window, len(state.policy.history), len(state.planned)) == (21, 4, 4)
 
 
 def test_a_plan_for_another_number_of_slices_is_named():

@@ -9,12 +9,12 @@ import pytest
 import yaml
 
 from tests.trials import ROOT
+from wirelesslab.network.agents.plans import PLANS
 from wirelesslab.network.areas import AREAS
 from wirelesslab.network.contention import CONTENTIONS
 from wirelesslab.network.fading import FADINGS
 from wirelesslab.network.failures import FAILURES
 from wirelesslab.network.packet_sizes import SIZE_LAWS
-from wirelesslab.network.planning import PLANS
 from wirelesslab.network.radio import RATE_MAPPINGS
 from wirelesslab.network.scenario import (
     MOVERS,
@@ -249,6 +249,7 @@ ARGUMENTS = {
     "fixed_size": {"num_bytes": 10}, "exponential_size": {"mean": 200.0},
     "pareto_size": {"alpha": 2.5, "low": 10, "high": 90},
     "static_shares": {"shares_of_slices": [0.5, 0.5]}, "square_root_shares": {"capacity_bps": 1e9},
+    "max_min_shares": {"capacity_bps": 1e9}, "convex_shares": {"capacity_bps": 1e9, "weights": [1.0, 2.0]},
     "seasonal_shares": {"season": 2, "capacity_bps": 1e9},
     "foreseen_shares": {"rule": {"kind": "square_root_shares", "capacity_bps": 1e9}, "loads_bps": [[1e6, 1e6]]},
     "outage": {"element": "edge-1", "start_s": 0.1},

@@ -3,21 +3,27 @@
 from wirelesslab.network import theory, user_schedulers
 from wirelesslab.network.access import Account, Delivered, RadioAccess
 from wirelesslab.network.active_set import ActiveSetAccess
-from wirelesslab.network.cells import Cells, Demand
-from wirelesslab.network.failures import Outage, RandomFailures
-from wirelesslab.network.flow_sharing import FlowAccess
-from wirelesslab.network.flows import Flow, FlowRecord
-from wirelesslab.network.movement import Movement
-from wirelesslab.network.planning import (
+from wirelesslab.network.agents.agent import Agent, DecisionRecord
+from wirelesslab.network.agents.mandate import Mandate
+from wirelesslab.network.agents.plans import (
     PLANS,
+    ConvexShares,
     ForeseenShares,
+    MaxMinShares,
     Plan,
-    Planner,
     ProportionalShares,
     SeasonalShares,
     SquareRootShares,
     StaticShares,
 )
+from wirelesslab.network.agents.policy import Policy
+from wirelesslab.network.agents.rules import POLICIES, FailOver, MaxWeight, Reserve
+from wirelesslab.network.cells import Cells, Demand
+from wirelesslab.network.failures import Outage, RandomFailures
+from wirelesslab.network.flow_sharing import FlowAccess
+from wirelesslab.network.flows import Flow, FlowRecord
+from wirelesslab.network.movement import Movement
+from wirelesslab.network.planning import Planner
 from wirelesslab.network.radio import LinkBudget
 from wirelesslab.network.run import Run
 from wirelesslab.network.schedulers import (
@@ -57,13 +63,15 @@ from wirelesslab.network.traffic import (
 from wirelesslab.network.view import Action, ActionRecord, SetActive, SetRatios, SetUp, SliceView, View
 
 __all__ = [
-    "EMBB", "MIOT", "PLANS", "SCHEDULERS", "TRAFFIC_MODELS", "URLLC", "V2X", "Account", "Action", "ActionRecord",
-    "ActiveSetAccess", "Actor", "BetaBurst", "Cells", "Delivered", "Demand", "Diurnal", "EarliestDeadline",
-    "ExponentialSize", "FirstComeFirstServed", "FixedSize", "Flow", "FlowAccess", "FlowRecord", "ForeseenShares",
-    "Ftp3", "Haptics", "HyperexponentialSize", "LinkBudget", "Movement", "Network", "OnOff", "Outage", "ParetoSize",
-    "Periodic", "Plan", "Planner", "Poisson", "ProportionalShares", "RadioAccess", "RandomFailures", "ResourceRatio",
-    "RoundRobin", "Run", "SNssai", "Scheduler", "SeasonalShares", "ServiceLevel", "SetActive", "SetRatios", "SetUp",
-    "Slice", "SliceManager", "SliceView", "SlotAccess", "SlotRadio", "Snapshot", "SquareRootShares", "StaticShares",
-    "StrictPriority", "Trace", "TrafficModel", "TrafficTrace", "View", "WeightedFair", "XrVideo", "hex_cells", "line",
-    "load_trace", "metro", "single_cell", "theory", "user_schedulers",
+    "EMBB", "MIOT", "PLANS", "POLICIES", "SCHEDULERS", "TRAFFIC_MODELS", "URLLC", "V2X", "Account", "Action",
+    "ActionRecord", "ActiveSetAccess", "Actor", "Agent", "BetaBurst", "Cells", "ConvexShares", "DecisionRecord",
+    "Delivered", "Demand", "Diurnal", "EarliestDeadline", "ExponentialSize", "FailOver", "FirstComeFirstServed",
+    "FixedSize", "Flow", "FlowAccess", "FlowRecord", "ForeseenShares", "Ftp3", "Haptics", "HyperexponentialSize",
+    "LinkBudget", "Mandate", "MaxMinShares", "MaxWeight", "Movement", "Network", "OnOff", "Outage", "ParetoSize",
+    "Periodic", "Plan", "Planner", "Poisson", "Policy", "ProportionalShares", "RadioAccess", "RandomFailures",
+    "Reserve", "ResourceRatio", "RoundRobin", "Run", "SNssai", "Scheduler", "SeasonalShares", "ServiceLevel",
+    "SetActive", "SetRatios", "SetUp", "Slice", "SliceManager", "SliceView", "SlotAccess", "SlotRadio",
+    "Snapshot", "SquareRootShares", "StaticShares", "StrictPriority", "Trace", "TrafficModel", "TrafficTrace",
+    "View", "WeightedFair", "XrVideo", "hex_cells", "line", "load_trace", "metro", "single_cell", "theory",
+    "user_schedulers",
 ]  # fmt: skip

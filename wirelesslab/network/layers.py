@@ -27,7 +27,7 @@ LAYERS: dict[Layer, tuple[str, ...]] = {
         "traffic", "traffic_traces", "user_schedulers",
     ),
     # What is promised and to whom it belongs.
-    "virtual": ("ledger", "life_cycle", "slice_manager", "slices", "view"),
+    "virtual": ("ledger", "life_cycle", "slice_manager", "slices", "twins.access_policy", "view"),
     # Who decides.
     "control": (
         "agents.agent", "agents.convex", "agents.mandate", "agents.plans", "agents.policy", "agents.rules", "agents.ways",
@@ -36,8 +36,8 @@ LAYERS: dict[Layer, tuple[str, ...]] = {
     # What people see, and what they write.
     "report": (
         "isolation", "kpis", "layers", "report_looks", "report_map", "report_page", "report_panels", "run",
-        "saved_runs", "scenario", "scenario_models", "scenario_parts", "service_report", "theory_runs", "theory_runs_radio", "trace", "workloads",
-        "yaml_lines",
+        "saved_runs", "scenario", "scenario_models", "scenario_parts", "service_report", "theory_runs",
+        "theory_runs_radio", "trace", "workloads", "yaml_lines",
     ),
 }  # fmt: skip
 

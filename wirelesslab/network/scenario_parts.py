@@ -9,6 +9,7 @@ import networkx as nx
 from pydantic import Field, create_model
 
 from wirelesslab.network import topology
+from wirelesslab.network.agents.plans import PLANS, Plan
 from wirelesslab.network.areas import AREAS, Area
 from wirelesslab.network.contention import CONTENTIONS
 from wirelesslab.network.fading import FADINGS, Fading
@@ -16,7 +17,7 @@ from wirelesslab.network.failures import FAILURES
 from wirelesslab.network.handover import A3
 from wirelesslab.network.mobility import MOBILITY_MODELS, Mobility, MobilityTrace
 from wirelesslab.network.packet_sizes import SIZE_LAWS, SizeLaw
-from wirelesslab.network.planning import PLANS, Plan, Planner
+from wirelesslab.network.planning import Planner
 from wirelesslab.network.radio import RATE_MAPPINGS, LinkBudget, RateMapping
 from wirelesslab.network.scenario_models import Part, family, model_of
 from wirelesslab.network.schedulers import SCHEDULERS

@@ -22,7 +22,7 @@ from wirelesslab.network.schedulers import Scheduler, WeightedFair
 from wirelesslab.network.slices import DOMAINS, Domain, ResourceRatio, Slice, check_slices
 from wirelesslab.network.snapshots import Snapshot, take_over, written_state
 from wirelesslab.network.topology import check_graph
-from wirelesslab.network.view import Action, ActionRecord, View
+from wirelesslab.network.view import Action, ActionRecord, SetRatios, View
 from wirelesslab.rng import stream
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ MOST_SEGMENTS = 1_000_000  # of one flow, all of which are on the way at once
 
 T = TypeVar("T")
 Story = Generator[simpy.Event, Any, Any]
+InForce = dict[tuple[Domain, str], dict[str, ResourceRatio]]  # (domain, element or "") -> slice -> share
 
 
 class Actor(Protocol):
@@ -142,6 +143,7 @@ class Network:
         self.traffic: dict[tuple[int, str, str], list[float]] = {}
         self.book = FlowBook.empty(slices, report_s)
         self.actions: deque[ActionRecord] = deque(maxlen=ACTIONS_KEPT)
+        self.told: dict[str, InForce] = {}  # who -> the shares that they have put into force last
         self.flow_records: deque[FlowRecord] = deque(maxlen=keep_records)
         self.links = {(a, b): self._link(a, b) for a, b in graph.edges}
         self.servers = {node: self._server(node) for node, kind in graph.nodes.items() if kind.get("operations_per_s")}
@@ -496,11 +498,49 @@ class Network:
             carry_out(self, action, by)
         except (ValueError, TypeError) as error:
             refused = str(error)
+        else:
+            if isinstance(action, SetRatios):
+                told = self.told.setdefault(by, {})
+                place = action.domain, action.element
+                told[place] = {**told.get(place, {}), **action.ratios}
+        return self._note(action, by, refused)
+
+    def refuse(self, action: Action, reason: str, by: str) -> ActionRecord:
+        """Record a wish that was refused before it could be tried: too late, or beyond what somebody may do."""
+        return self._note(action, by, reason)
+
+    def _note(self, action: Action, by: str, refused: str) -> ActionRecord:
         record = ActionRecord(time_s=self.now_s, by=by, action=action, refused=refused)
         self.actions.append(record)
+        self.book.wishes += 1
         if self.trace is not None:
             self.trace.instant(by, f"{action}{' REFUSED: ' + refused if refused else ''}", self.now_s)
         return record
+
+    def in_force(self, by: str) -> InForce:
+        """Return the shares that an actor has put into force last, by domain and element.
+
+        Raises:
+            ValueError: There is no actor of that name.
+        """
+        if by not in self.actors:
+            msg = f"in_force: got {by!r}, expected an actor{check.nearest(by, self.actors)}"
+            raise ValueError(msg)
+        return self.told.get(by, {})
+
+    def seen(self, name: str = "") -> Any:
+        """Return what an agent looks at: the twin of that name, or this network.
+
+        Raises:
+            ValueError: There is none of that name, or it shows nothing.
+        """
+        if name in {"", self.name}:
+            return self
+        if not hasattr(self.actors.get(name), "view"):
+            twins = [other for other, actor in self.actors.items() if hasattr(actor, "view")]
+            msg = f"sees: got {name!r}, expected a twin, one of {sorted(twins)}, or the network"
+            raise ValueError(msg + check.nearest(name, twins))
+        return self.actors[name]
 
     # --- time ----------------------------------------------------------------------------------------------
 
@@ -508,11 +548,11 @@ class Network:
         """Add a point to the time series; called by the agenda."""
         gauges = {
             f"{name}: {gauge}": float(value)
-            for name, actor in self.actors.items()
-            if hasattr(actor, "gauges")
-            for gauge, value in actor.gauges().items()
+            for name, kept in (*self.actors.items(), *self.memory.items())  # what an actor keeps may speak for it
+            if hasattr(kept, "gauges")
+            for gauge, value in kept.gauges().items()
         }
-        self.book.report(self.now_s, gauges)
+        self.book.report(self.now_s, gauges, self.overdue())
         if self.trace is not None:
             for index, s in enumerate(self.slices):
                 view = self.book.view(index, self.active[index])

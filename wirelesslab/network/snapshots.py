@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 # What of a network changes, beside its stations, its actors and what is due.
 CHANGING = (
-    "memory", "traffic", "ratios", "active", "down", "next_number", "ways", "book", "actions", "flow_records",
-    "promises",
+    "memory", "traffic", "ratios", "active", "down", "next_number", "ways", "book", "actions", "told",
+    "flow_records", "promises",
 )  # fmt: skip
 
 

@@ -23,6 +23,7 @@ class SliceView:
         overdue_flows: Flows still on the way that should have arrived by now.
         delay_seconds: Delays of all that were delivered, added up.
         inside_bytes: On the way.
+        refused_flows: Of the lost, those for which there was no room or whose slice was not active.
         active: Whether the slice takes flows.
     """
 
@@ -36,6 +37,7 @@ class SliceView:
     overdue_flows: int = 0
     delay_seconds: float = 0.0
     inside_bytes: int = 0
+    refused_flows: int = 0
     active: bool = True
 
 
@@ -50,6 +52,7 @@ class View:
         down: Names of links, nodes and cells that are out of service.
         queues: Bytes that wait or are in service, by link or server and slice; empty when that is not known.
         ages_s: How old each attribute shown is, by name; empty when it is seen as it is.
+        reserved: What the one who looks must leave each slice, by domain and slice; empty when that is nothing.
         before: The view that windows are reckoned from; None reckons from the start.
     """
 
@@ -59,6 +62,7 @@ class View:
     down: tuple[str, ...] = ()
     queues: Mapping[str, Mapping[str, int]] = field(default_factory=dict, repr=False)
     ages_s: Mapping[str, float] = field(default_factory=dict)
+    reserved: Mapping[Domain, Mapping[str, ResourceRatio]] = field(default_factory=dict)
     before: "View | None" = field(default=None, repr=False)
 
     def _window(self, name: str, what: str) -> float:
@@ -165,6 +169,23 @@ class SetActive:
 
     def __str__(self) -> str:
         return f"{self.slice} {'active' if self.active else 'not active'}"
+
+
+ACTIONS = (SetRatios, SetUp, SetActive)
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What somebody wished that is no action, in words: it stands in the record of its refusal.
+
+    Attributes:
+        words: They.
+    """
+
+    words: str
+
+    def __str__(self) -> str:
+        return self.words
 
 
 @dataclass(frozen=True, kw_only=True)

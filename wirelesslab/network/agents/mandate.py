@@ -1,0 +1,111 @@
+"""How far an agent's hand reaches, and what it must leave to others."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from wirelesslab import check
+from wirelesslab.network.slices import DOMAINS, Domain, ResourceRatio
+from wirelesslab.network.view import Action, SetActive, SetRatios, SetUp
+
+if TYPE_CHECKING:
+    from wirelesslab.network.simulation import Network
+
+Kind = Literal["ratios", "up", "active"]
+KINDS: tuple[Kind, ...] = ("ratios", "up", "active")
+ROUNDING = 1e-9  # shares are said to nine digits
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mandate:
+    """What an agent may change. A wish outside it is refused and recorded.
+
+    A `floor` makes an agent an operator: it works inside what a planner has reserved in the running window. It
+    may give a slice more than the reserved dedicated and min shares and never less, and a ceiling at or below the
+    reserved one and never a higher one. What is checked is the reservation in force when the wish arrives.
+
+    Attributes:
+        kinds: "ratios" (`SetRatios`), "up" (`SetUp`), "active" (`SetActive`).
+        domains: Of shares.
+        elements: Links and nodes; () means all of them, and the whole of a domain at once.
+        slices: Names; () means all.
+        floor: Name of the planner whose reservations it works inside; "" if there is none.
+    """
+
+    kinds: tuple[Kind, ...] = KINDS
+    domains: tuple[Domain, ...] = DOMAINS
+    elements: tuple[str, ...] = ()
+    slices: tuple[str, ...] = ()
+    floor: str = ""
+
+    def __post_init__(self) -> None:
+        for name, choices in (("kinds", KINDS), ("domains", DOMAINS), ("elements", None), ("slices", None)):
+            values = getattr(self, name)
+            if isinstance(values, str):
+                msg = f"{name}: got {values!r}, expected several, such as ({values!r},)"
+                raise TypeError(msg)
+            for value in values if choices is not None else ():
+                check.one_of(choices or (), **{name: value})
+
+    def check(self, network: "Network") -> None:
+        """Refuse a mandate over what the network does not have.
+
+        Raises:
+            ValueError: It names a slice, an element or a planner that is not there.
+        """
+        for name in self.slices:
+            network.slice_index(name)
+        for element in self.elements:
+            network.check_element(element)
+        if self.floor:
+            network.in_force(self.floor)
+
+    def forbids(self, action: Action, network: "Network") -> str:
+        """Return why an action is outside the mandate; "" if it is inside."""
+        if isinstance(action, SetRatios):
+            return (
+                self._outside("kinds", "ratios")
+                or self._outside("domains", action.domain)
+                or self._outside("elements", action.element or f"all of {action.domain}", every=not action.element)
+                or "".join(self._outside("slices", name) for name in action.ratios)
+                or self._below(action, network)
+            )
+        if isinstance(action, SetUp):
+            return self._outside("kinds", "up") or self._outside("elements", action.element)
+        if isinstance(action, SetActive):
+            return self._outside("kinds", "active") or self._outside("slices", action.slice)
+        return ""  # no action: the network refuses it
+
+    def _outside(self, name: str, value: str, *, every: bool = False) -> str:
+        allowed = getattr(self, name)
+        may_all = not allowed and name in {"elements", "slices"}
+        if may_all or (value in allowed and not every):
+            return ""
+        return f"outside the mandate: {name} are {', '.join(allowed) or 'none'}, got {value}"
+
+    def _below(self, action: SetRatios, network: "Network") -> str:
+        for reserved in self._reserved(network, action.domain, action.element):
+            for name, wished in action.ratios.items():
+                kept = reserved.get(name, ResourceRatio())
+                if min(wished.dedicated - kept.dedicated, wished.min - kept.min, kept.max - wished.max) < -ROUNDING:
+                    return (
+                        f"outside the reservation: {self.floor} keeps {_said(kept)} (dedicated/min/max) for {name}, "
+                        f"got {_said(wished)}"
+                    )
+        return ""
+
+    def _reserved(self, network: "Network", domain: Domain, element: str) -> list[Mapping[str, ResourceRatio]]:
+        if not self.floor:
+            return []
+        told = network.in_force(self.floor).items()
+        return [ratios for (d, e), ratios in told if d == domain and (not e or not element or e == element)]
+
+    def reserved(self, network: "Network") -> dict[Domain, dict[str, ResourceRatio]]:
+        """Return what the planner has reserved of whole domains, by domain and slice: what an operator is shown."""
+        if not self.floor:
+            return {}
+        return {domain: dict(ratios) for (domain, e), ratios in network.in_force(self.floor).items() if not e}
+
+
+def _said(ratio: ResourceRatio) -> str:
+    return f"{ratio.dedicated:g}/{ratio.min:g}/{ratio.max:g}"
