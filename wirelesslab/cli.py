@@ -1,4 +1,4 @@
-"""The command line: list, run, show, simulate, schema, doctor. Nothing heavy is imported before a sim runs."""
+"""The command line: list, run, show, simulate, report, schema, doctor. Nothing heavy is imported before a sim runs."""
 
 import ast
 import dataclasses
@@ -242,22 +242,48 @@ def show(folder: Path, redraw: bool) -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of tables, records and manifest.")
 @click.option("--trace", is_flag=True, help="Write trace.json there too, for ui.perfetto.dev.")
-def simulate(file: Path, out: Path | None, trace: bool) -> None:
-    """Simulate the network of a YAML file, such as docs/scenarios/three_slices.yaml."""
-    if trace and out is None:
-        msg = "trace: got --trace without a folder to write it to; add --out FOLDER"
-        raise click.UsageError(msg)
+@click.option("--report", is_flag=True, help="Write report.html there too, for any browser.")
+@click.pass_context
+def simulate(ctx: click.Context, file: Path, out: Path | None, trace: bool, report: bool) -> None:
+    """Simulate the network of a YAML file, such as docs/scenarios/three_slices.yaml.
+
+    Stopped by Ctrl+C, it keeps what it has computed.
+    """
+    for name, wanted in (("trace", trace), ("report", report)):
+        if wanted and out is None:
+            msg = f"{name}: got --{name} without a folder to write it to; add --out FOLDER"
+            raise click.UsageError(msg)
     from wirelesslab.network.scenario import NetworkScenario
     from wirelesslab.network.service_report import service_table
     from wirelesslab.progress import simulated_time
 
     scenario = NetworkScenario.load(file)
-    with simulated_time() as watch:
-        run = scenario.run(out, trace=trace, watch=watch)
+    try:
+        with simulated_time() as watch:
+            run = scenario.run(out, trace=trace, report=report, watch=watch)
+    except KeyboardInterrupt:
+        kept = (
+            "nothing was kept; with --out FOLDER it is" if out is None else f"{out} holds what was computed until then"
+        )
+        click.echo(f"\nstopped; {kept}", err=True)
+        ctx.exit(130)
     click.echo(f"\n{service_table(run, scenario.slices)}\n")
     if out is not None:
         for path in sorted(path for path in out.iterdir() if path.name in scenario.files):
             click.echo(f"written  {path}")
+
+
+@cli.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="The page.  [default: FOLDER/report.html]")
+def report(folder: Path, out: Path | None) -> None:
+    """Write the report of a run that `simulate --out FOLDER` saved, or began to save, as one HTML page."""
+    from wirelesslab.network.run import Run
+
+    run = Run.load(folder)
+    for trouble in run.manifest["troubles"]:
+        click.echo(f"missing  {trouble}", err=True)
+    click.echo(f"written  {run.report(out or folder / 'report.html')}")
 
 
 @cli.command()

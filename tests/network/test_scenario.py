@@ -331,11 +331,11 @@ def three(tmp_path_factory):
     folder = tmp_path_factory.mktemp("three")
     seen = []
     scenario = NetworkScenario.load(THREE)
-    run = scenario.run(folder, trace=True, watch=lambda now_s, until_s: seen.append((now_s, until_s)))
+    run = scenario.run(folder, trace=True, report=True, watch=lambda now_s, until_s: seen.append((now_s, until_s)))
     return scenario, folder, run, seen
 
 
-def test_a_run_writes_tables_lines_manifest_and_a_trace_with_a_track_per_slice(three):
+def test_a_run_writes_tables_lines_manifest_report_and_a_trace_with_a_track_per_slice(three):
     scenario, folder, run, _ = three
     assert sorted(path.name for path in folder.iterdir()) == sorted(scenario.files)
     slices = pq.read_table(folder / "slices.parquet").to_pandas()

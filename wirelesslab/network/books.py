@@ -16,8 +16,9 @@ OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 MOST_POINTS = 4096  # of the time series; then every second one is given up
 SERIES = (
     "offered_flows", "offered_bytes", "delivered_flows", "delivered_bytes", "lost_flows", "lost_bytes", "late_flows",
-    "delay_seconds", "inside_bytes",
+    "delay_seconds", "inside_bytes", "refused_flows", "overdue_flows",
 )  # fmt: skip
+REFUSED: tuple[Outcome, ...] = ("slice not active", "buffer full", "cell full")  # lost for want of room, not broken
 
 
 @dataclass(eq=False)
@@ -41,6 +42,7 @@ class FlowBook:
         air_flows: Packets of users that live and end in the air; the radio's own account checks their times.
         air_bytes: Their bytes.
         handovers: Changes of cell.
+        wishes: Actions that were asked for, also those whose records are kept no more.
         reports: Spacings that have passed: points come at whole multiples, so that they do not drift.
         times_s: Times of the series.
         points: The series: for each time an array of shape (len(SERIES), slices).
@@ -63,6 +65,7 @@ class FlowBook:
     air_flows: list[int]
     air_bytes: list[int]
     handovers: int = 0
+    wishes: int = 0
     reports: int = 0
     times_s: list[float] = field(default_factory=list)
     points: list[NDArray[np.float64]] = field(default_factory=list)
@@ -161,12 +164,16 @@ class FlowBook:
             overdue_flows=overdue,
             delay_seconds=self.delay_seconds[index],
             inside_bytes=self.offered_bytes[index] - delivered - lost,
+            refused_flows=sum(self.ended_flows[outcome][index] for outcome in REFUSED),
             active=active,
         )
 
-    def report(self, now_s: float, gauges: dict[str, float] | None = None) -> None:
+    def report(
+        self, now_s: float, gauges: dict[str, float] | None = None, overdue: Sequence[int] | None = None
+    ) -> None:
         """Add a point to the series; when there are too many, every second one goes and the spacing doubles."""
-        views = [self.view(index, True) for index in range(self.num_slices)]
+        late = overdue or (0,) * self.num_slices
+        views = [self.view(index, True, late[index]) for index in range(self.num_slices)]
         self.times_s.append(now_s)
         self.reports += 1
         self.points.append(np.array([[float(getattr(view, name)) for view in views] for name in SERIES]))

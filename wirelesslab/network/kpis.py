@@ -15,6 +15,7 @@ KPI: dict[str, tuple[str, str]] = {
     "lost_bytes": ("byte", ""),
     "late_flows": ("flows", ""),
     "overdue_flows": ("flows", ""),
+    "refused_flows": ("flows", ""),
     "late_share": ("1", ""),
     "inside_bytes": ("byte", ""),
     "mean_delay_s": ("s", "average end-to-end downlink delay (TS 28.554, 6.3), user plane from source to sink"),

@@ -12,6 +12,8 @@ from wirelesslab import results
 from wirelesslab.network.books import SERIES
 from wirelesslab.network.flows import FlowRecord
 from wirelesslab.network.kpis import KPI
+from wirelesslab.network.report_page import write_report
+from wirelesslab.network.saved_runs import TABLES, read_folder, surroundings
 from wirelesslab.network.view import ActionRecord
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ class Run:
             "actor: gauge"; nan before an actor was there.
         actions: What was wished of the network, and what was refused.
         records: The latest flows, as many as the network keeps.
-        manifest: Seed, settings and versions.
+        manifest: Seed, settings and versions; the graph, where users are, and what was lost for which reason.
     """
 
     slices: xr.Dataset
@@ -76,11 +78,18 @@ class Run:
         import pyarrow.parquet as pq
 
         folder = results.prepare_folder(folder)
-        for name in ("slices", "stations", "cells", "series", "gauges"):
+        for name in TABLES:
             frame = getattr(self, name).to_dataframe().reset_index()
             pq.write_table(pa.Table.from_pandas(frame, preserve_index=False), folder / f"{name}.parquet")
         actions = [
-            {"time_s": a.time_s, "by": a.by, "action": str(a.action), "refused": a.refused} for a in self.actions
+            {
+                "time_s": a.time_s,
+                "by": a.by,
+                "action": str(a.action),
+                "refused": a.refused,
+                "wish": _described(a.action),
+            }
+            for a in self.actions
         ]
         records = [
             {"number": r.number, "slice": r.flow.slice, "source": r.flow.source, "sink": r.flow.sink,
@@ -92,6 +101,30 @@ class Run:
             (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
         (folder / "manifest.json").write_text(json.dumps(self.manifest, indent=2) + "\n", encoding="utf-8")
         return folder
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "Run":
+        """Read the run that `save` wrote, or what is left of it; `manifest["troubles"]` says what is not.
+
+        Actions are the same as those that were saved; of a kind that is not known here, they keep their words.
+
+        Raises:
+            FileNotFoundError: There is no such folder, or nothing in it is a run's.
+        """
+        return cls(**read_folder(folder))
+
+    def report(self, path: str | Path) -> Path:
+        """Write all of the run as one page for a browser, which needs no server and nothing else; returns the file.
+
+        Examples:
+            >>> from tempfile import TemporaryDirectory
+            >>> from wirelesslab.network import EMBB, Network, line
+            >>> run = Network(line(num_links=1, rate_bps=1e6), (EMBB,)).run(1.0)
+            >>> with TemporaryDirectory() as folder:
+            ...     run.report(f"{folder}/report.html").name
+            'report.html'
+        """
+        return write_report(self, path)
 
 
 def run_of(network: "Network") -> Run:
@@ -115,6 +148,8 @@ def run_of(network: "Network") -> Run:
             "links": network.graph.number_of_edges(),
             "actors": {name: _described(actor) for name, actor in network.actors.items()},
             "versions": results.versions(),
+            "command": results.provenance()["command"],
+            **surroundings(network),
         },
     )
 
@@ -137,7 +172,6 @@ def _slices(network: "Network") -> xr.Dataset:
     columns: dict[str, Any] = {
         name: [getattr(v, name) for v in views] for name in SERIES if name != "delay_seconds"
     } | {
-        "overdue_flows": [v.overdue_flows for v in views],
         "late_share": np.divide(bad, ended, out=nothing.copy(), where=ended > 0),
         "mean_delay_s": np.divide([v.delay_seconds for v in views], delivered, out=nothing.copy(), where=delivered > 0),
         "delivered_bps": [8 * v.delivered_bytes / network.now_s if network.now_s else np.nan for v in views],

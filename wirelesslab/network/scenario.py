@@ -25,7 +25,8 @@ from wirelesslab.network.manhattan import Manhattan
 from wirelesslab.network.mobility import Static
 from wirelesslab.network.movement import Movement
 from wirelesslab.network.radio import LinkBudget
-from wirelesslab.network.run import Run
+from wirelesslab.network.run import Run, run_of
+from wirelesslab.network.saved_runs import FILES
 from wirelesslab.network.scenario_models import reasons
 from wirelesslab.network.scenario_parts import MOVERS, TOPOLOGIES, json_schema, scenario_model, schema_text
 from wirelesslab.network.simulation import Network
@@ -39,10 +40,6 @@ __all__ = [
     "MOVERS", "TOPOLOGIES", "NetworkScenario", "ScenarioError", "Watch", "json_schema", "scenario_model", "schema_text",
 ]  # fmt: skip
 
-FILES = (
-    "slices.parquet", "stations.parquet", "cells.parquet", "series.parquet", "gauges.parquet", "actions.jsonl",
-    "flows.jsonl", "manifest.json",
-)  # fmt: skip
 STEPS = 100  # of a run that is watched
 
 
@@ -88,7 +85,7 @@ class NetworkScenario:
         self.build()
 
     _wrong: list[tuple[Place, str]]
-    files = (*FILES, "trace.json")  # what `run` writes
+    files = (*FILES, "trace.json", "report.html")  # what `run` writes
 
     @property
     def slices(self) -> tuple[Slice, ...]:
@@ -261,39 +258,70 @@ class NetworkScenario:
             back_off_slots=rules.back_off_slots, max_attempts=rules.max_attempts, **common,
         )  # fmt: skip
 
-    def run(self, folder: str | Path | None = None, *, trace: bool = False, watch: Watch | None = None) -> Run:
+    def run(
+        self,
+        folder: str | Path | None = None,
+        *,
+        trace: bool = False,
+        report: bool = False,
+        watch: Watch | None = None,
+    ) -> Run:
         """Build the network, live it, and save its tables (and its trace) in `folder` if there is one.
 
         Args:
             folder: Where slices, stations and series (Parquet), actions and flows (JSON lines) and the manifest go.
             trace: Whether to write trace.json there too, for Perfetto: a track for each slice and each actor.
+            report: Whether to write report.html there too, for a browser.
             watch: Told how far it is, now and then.
 
         Raises:
             OSError: The folder cannot be written.
+
+        When it is interrupted, or fails on the way, what has been computed is saved all the same, and
+        ``manifest["stopped"]`` says when and why.
         """
-        written = None
+        written, network, until_s = None, None, self.data.until_s
+        told = {"name": self.data.name, "until_s": until_s}
         if folder is not None:
             for name in self.files:  # of another run, perhaps of another scenario
                 (results.prepare_folder(folder) / name).unlink(missing_ok=True)
+            killed = {"seed": self.data.seed, "stopped": "it was killed before it could write its tables"}
+            (Path(folder) / "manifest.json").write_text(json.dumps(told | killed) + "\n", encoding="utf-8")
             written = Trace(Path(folder) / "trace.json") if trace else None
         try:
             network = self.build(trace=written)
-            until_s = self.data.until_s
             for step in range(1, STEPS if watch is not None else 1):
                 network.run(until_s * step / STEPS)
                 assert watch is not None
                 watch(network.now_s, until_s)
             run = network.run(until_s)
             network.check()
+        except (Exception, KeyboardInterrupt) as error:
+            if network is not None and folder is not None:
+                why = "interrupted" if isinstance(error, KeyboardInterrupt) else f"stopped by an error, {error}"
+                stopped = {"stopped": f"it was {why}, at {network.now_s:.6g} of {until_s:g} s"}
+                _keep(_tell(run_of(network), told | stopped), folder, report)
+            raise
         finally:
             if written is not None:
                 written.close()
         if watch is not None:
             watch(until_s, until_s)
+        _tell(run, told)
         if folder is not None:
-            run.save(folder)
+            _keep(run, folder, report)
         return run
+
+
+def _tell(run: Run, told: dict[str, Any]) -> Run:
+    run.manifest.update(told)
+    return run
+
+
+def _keep(run: Run, folder: str | Path, report: bool) -> None:
+    run.save(folder)
+    if report:
+        run.report(Path(folder) / "report.html")
 
 
 def _add_built(network: Network, part: Any) -> None:

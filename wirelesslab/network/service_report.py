@@ -2,18 +2,21 @@
 
 from collections.abc import Sequence
 from math import isnan
+from typing import TYPE_CHECKING
 
-from wirelesslab.network.run import Run
 from wirelesslab.network.slices import Slice
 from wirelesslab.network.view import ActionRecord
 from wirelesslab.session import Table
+
+if TYPE_CHECKING:
+    from wirelesslab.network.run import Run
 
 COLUMNS = (
     "slice", "S-NSSAI", "flows", "offered Mbit/s", "delivered Mbit/s", "lost", "mean delay", "99 %", "promise", "",
 )  # fmt: skip
 
 
-def service_table(run: Run, slices: Sequence[Slice]) -> Table:
+def service_table(run: "Run", slices: Sequence[Slice]) -> Table:
     """Return a row for each slice: what was offered and delivered, lost and late, and whether the promise was kept.
 
     A promised delay is kept when at most 1 - `delay_quantile` was late or lost of what ended and of what is overdue; a
