@@ -40,6 +40,31 @@ class Demand:
     together: bool = False
 
 
+@dataclass
+class UserMeters:
+    """What each user has said and got through, counted by the gNBs tick by tick; all of shape (users,).
+
+    Attributes:
+        offered_bytes: Said and sent to the user so far; what was turned away at the door of a slice is not counted.
+        ended_bytes: Of them, got through or given up, in whole packets.
+        delivered_packets: Got through.
+        late_packets: Of them, later than the user's slice promises; reckoned in the air alone.
+        delay_seconds: Delays in the air of all that got through, added up.
+    """
+
+    offered_bytes: NDArray[np.int64]
+    ended_bytes: NDArray[np.int64]
+    delivered_packets: NDArray[np.int64]
+    late_packets: NDArray[np.int64]
+    delay_seconds: NDArray[np.float64]
+
+    @classmethod
+    def zero(cls, num_users: int) -> "UserMeters":
+        """Return meters that have counted nothing."""
+        offered, ended, delivered, late = (np.zeros(num_users, np.int64) for _ in range(4))
+        return cls(offered, ended, delivered, late, np.zeros(num_users))
+
+
 class Cells:
     """Cells of one radio, as an actor: it offers what users say, and sends on what gets through.
 
@@ -90,6 +115,7 @@ class Cells:
         self._through: list[Delivered] = []  # not yet sent on
         self._gone: list[Delivered] = []
         self._ticks = 0
+        self._meters: UserMeters | None = None
 
     # --- the actor ---------------------------------------------------------------------------------------
 
@@ -143,6 +169,17 @@ class Cells:
         # Ticks are multiples of tick_s, not sums: a day of milliseconds must not drift away from the slots.
         network.agenda.after(exact_delay(now, self._start_s + (self._ticks + 1) * self.tick_s), self.tick)
 
+    @property
+    def ticked_s(self) -> float:
+        """The time of the last tick: what the gNBs know is of then."""
+        return self._start_s + self._ticks * self.tick_s
+
+    def meters(self) -> UserMeters:
+        """Return what has been counted for each user since this was first asked for."""
+        if self._meters is None:
+            self._meters = UserMeters.zero(self._slice_of.size)
+        return self._meters
+
     def _catch_up(self, now: float) -> None:
         """Let the radio compute up to now."""
         self._offer(now)
@@ -173,6 +210,9 @@ class Cells:
             self._to_users = []
         if not users:
             return
+        if self._meters is not None:
+            for who, num_bytes in zip(users, sizes, strict=True):
+                np.add.at(self._meters.offered_bytes, who, num_bytes)
         if len(users) == 1:
             self.access.offer(users[0], sizes[0], times[0])
             return
@@ -184,6 +224,8 @@ class Cells:
         if not delivered.user.size:
             return
         network = self._network
+        if self._meters is not None:
+            self._count(self._meters, delivered)
         if self._tagged:
             delivered = self._hand_over(delivered)
         slice_of = self._slice_of[delivered.user]
@@ -201,6 +243,14 @@ class Cells:
                 self._send_together(demand, delivered, np.flatnonzero(chosen))
             else:
                 self._send_each(demand, delivered, np.flatnonzero(chosen))
+
+    def _count(self, meters: UserMeters, delivered: Delivered) -> None:
+        user, delay_s = delivered.user, delivered.delay_s
+        np.add.at(meters.ended_bytes, user, delivered.num_bytes)
+        np.add.at(meters.delivered_packets, user, 1)
+        np.add.at(meters.delay_seconds, user, delay_s)
+        late = delay_s > np.asarray(self._network.promises)[self._slice_of[user]]
+        np.add.at(meters.late_packets, user[late], 1)
 
     def _send_each(self, demand: Demand, delivered: Delivered, chosen: NDArray[np.int64]) -> None:
         cells = self.access.cells[delivered.user[chosen]].tolist()
@@ -261,6 +311,8 @@ class Cells:
     def _lose(self, lost: Delivered) -> None:
         if not lost.user.size:
             return
+        if self._meters is not None:
+            np.add.at(self._meters.ended_bytes, lost.user, lost.num_bytes)
         for user, num_bytes, at in zip(
             lost.user.tolist(), lost.num_bytes.tolist(), lost.offered_s.tolist(), strict=True
         ):
@@ -288,7 +340,9 @@ class Cells:
         """Assert conservation and Little's law in the air."""
         self.access.account().check()
 
-    STATE = ("access", "movement", "_speakers", "_tagged", "_to_users", "_through", "_gone", "_ticks", "_start_s")
+    STATE = (
+        "access", "movement", "_speakers", "_tagged", "_to_users", "_through", "_gone", "_ticks", "_start_s", "_meters",
+    )  # fmt: skip
 
     def state(self) -> dict[str, Any]:
         """Return all that changes, by reference; the network copies it."""

@@ -64,7 +64,9 @@ class Postbag:
 
     def taken(self, record: FlowRecord) -> Any:
         """Return what a message says whose flow has ended; None if it was lost, or is not of this bag."""
-        payload = self.under_way.pop(record.number, None)
+        if record.number not in self.under_way:
+            return None
+        payload = self.under_way.pop(record.number)
         if not record.delivered:
             self.lost_messages += 1
             return None

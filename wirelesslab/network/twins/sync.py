@@ -167,7 +167,7 @@ class ThresholdSync:
         if memory["sent"].shape != values.shape:
             memory["sent"] = np.zeros(values.shape)
         square = np.square(values - memory["sent"]).sum(axis=1)
-        who = np.flatnonzero(~(square <= self.error**2) | (sent_s + self.at_most_s <= _latest(now_s)))
+        who = np.flatnonzero(~(square <= self.error**2) | (sent_s <= _latest(now_s) - self.at_most_s))
         memory["sent"][who], sent_s[who] = values[who], now_s
         return who
 
