@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -115,7 +116,7 @@ def test_every_decision_leaves_spans_of_its_way_through_twin_and_agent(twin):
         chain = spans[first : first + steps]
         assert [span["name"] for span in chain] == names
         assert min(span["dur"] for span in chain) > 0
-        for one, two in zip(chain, chain[1:], strict=False):
+        for one, two in pairwise(chain):
             assert one["ts"] + one["dur"] == pytest.approx(two["ts"], abs=1e-2)  # microseconds
 
 
