@@ -27,7 +27,10 @@ LAYERS: dict[Layer, tuple[str, ...]] = {
         "traffic", "traffic_traces", "user_schedulers",
     ),
     # What is promised and to whom it belongs.
-    "virtual": ("ledger", "life_cycle", "slice_manager", "slices", "twins.access_policy", "view"),
+    "virtual": (
+        "ledger", "life_cycle", "slice_manager", "slices", "twins.access_policy", "twins.infrastructure",
+        "twins.traffic_history", "twins.what_if", "view",
+    ),
     # Who decides.
     "control": (
         "agents.agent", "agents.convex", "agents.mandate", "agents.plans", "agents.policy", "agents.rules", "agents.ways",

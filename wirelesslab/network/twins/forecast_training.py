@@ -5,7 +5,6 @@ newer part than the seasonal forecast that it grew from; test it on what came af
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -79,23 +78,26 @@ def fit_forecast(
     first = _cut(len(loads), season + lags + 1, steps, validation)
     older = _examples(base, lags, loads, np.arange(season + lags, first - steps + 1), steps)
     newer = _examples(base, lags, loads, origins_of(len(loads), first, steps), steps)
-    net = DenseNet.untrained(num_features(lags), hidden, seed=seed, inputs=older.inputs)
-    learned = LearnedForecast(base=base, net=net, lags=lags, steps=steps)
-    return replace(learned, net=train(net, older, newer, how or Training(tolerance=0.02)))
+    net = DenseNet.untrained(num_features(lags), hidden, seed=seed, inputs=older[0])
+    inputs, targets, weights = (np.concatenate(pair) for pair in zip(older, newer, strict=True))
+    is_newer = np.arange(len(inputs)) >= len(older[0])
+    examples = Examples(
+        inputs=inputs, targets=targets, learn=(weights * ~is_newer)[None], judge=(weights * is_newer)[None]
+    )
+    [(net, _)] = train([net], examples, how or Training(tolerance=0.02))
+    return LearnedForecast(base=base, net=net, lags=lags, steps=steps)
 
 
-def _examples(base: Seasonal, lags: int, loads: Floats, known: NDArray[np.int64], steps: int) -> Examples:
+def _examples(
+    base: Seasonal, lags: int, loads: Floats, known: NDArray[np.int64], steps: int
+) -> tuple[Floats, Floats, Floats]:
+    """Return features, log ratios and weights of every forecast from these origins."""
     horizons = np.arange(1, steps + 1)
     inputs, soft = features_of(base, lags, loads, known, horizons)
     said = base.rolled(loads, known, horizons)
     came = loads[known[:, None] + horizons - 1]
-    level = soft.mean(axis=0, keepdims=True)
-    weights = np.broadcast_to((said + soft) / level, said.shape)
-    return Examples(
-        inputs=inputs.reshape(-1, inputs.shape[-1]),
-        targets=np.log((came + soft) / (said + soft)).reshape(-1, 1),
-        weights=weights.ravel(),
-    )
+    weights = (said + soft) / soft.mean(axis=0, keepdims=True)
+    return inputs.reshape(-1, inputs.shape[-1]), np.log((came + soft) / (said + soft)).reshape(-1, 1), weights.ravel()
 
 
 def _cut(windows: int, least: int, steps: int, validation: float) -> int:
