@@ -9,6 +9,7 @@ import pytest
 from tests.test_cli import command, door, one_line_error  # noqa: F401 (a fixture)
 from tests.test_house import HEAVY, ON_DEMAND, loaded_by
 from tests.trials import ROOT
+from wirelesslab.network.run import Run
 from wirelesslab.progress import SimulatedTime
 
 TINY = ROOT / "docs" / "scenarios" / "two_nodes.yaml"
@@ -101,3 +102,56 @@ def test_progress_comes_at_intervals_and_at_the_end():
     watch = SimulatedTime(out, every_s=0)
     watch(0.25, 1.0)
     assert out.getvalue().startswith(" 25%  0.25 of 1 s simulated")
+
+
+def test_simulate_writes_a_report_and_report_writes_it_again_from_the_folder(door, short, tmp_path):  # noqa: F811
+    out = tmp_path / "out"
+    ended = door("simulate", short, "--out", out, "--report")
+    assert ended.code == 0, ended.err
+    assert f"written  {out / 'report.html'}" in ended
+    again = door("report", out, "--out", tmp_path / "again.html")
+    assert again.code == 0, again.err
+    assert (tmp_path / "again.html").read_bytes() == (out / "report.html").read_bytes()
+
+
+def test_a_report_without_a_folder_or_of_no_run_is_refused(door, short, tmp_path):  # noqa: F811
+    one_line_error(door("simulate", short, "--report"), "add --out FOLDER")
+    one_line_error(door("report", tmp_path / "nowhere"), "holds no run")
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("the disk is <full>")], ids=["ctrl-c", "error"])
+def test_an_interrupted_simulation_keeps_what_it_has_and_its_report_says_so(
+    door,  # noqa: F811
+    short,
+    tmp_path,
+    monkeypatch,
+    error,
+):
+    def stop(self, time_s, until_s):
+        if time_s >= 0.5:
+            raise error
+
+    monkeypatch.setattr(SimulatedTime, "__call__", stop)
+    out = tmp_path / "out"
+    ended = door("simulate", short, "--out", out, "--report")
+    assert ended.code == (130 if isinstance(error, KeyboardInterrupt) else 1)
+    assert (f"{out} holds what was computed" if isinstance(error, KeyboardInterrupt) else "<full>") in ended.err
+    text = (out / "report.html").read_text(encoding="utf-8")
+    assert "This run did not reach its end: it was" in text
+    assert "at 0.5 of 1 s" in text
+    run = Run.load(out)
+    assert run.time_s == 0.5
+    assert run.manifest["troubles"] == []
+    assert int(run.slices["delivered_flows"].sum()) > 50
+
+
+def test_a_simulation_that_was_killed_leaves_a_folder_that_says_so(door, short, tmp_path, monkeypatch):  # noqa: F811
+    def killed(self, folder):
+        raise SystemExit(137)
+
+    monkeypatch.setattr(Run, "save", killed)
+    assert door("simulate", short, "--out", tmp_path / "out").code == 137
+    ended = door("report", tmp_path / "out")
+    assert ended.code == 0
+    assert "series.parquet is missing" in ended.err
+    assert "it was killed before" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")

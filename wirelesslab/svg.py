@@ -238,7 +238,7 @@ def _range(drawn: NDArray[np.float64], held: list[float], scale: Scale) -> tuple
     values = [*drawn.tolist(), *held]
     if scale == "log":
         values = [v for v in values if v > 0] or [1e-3, 1.0]
-        low, high = 10.0 ** math.floor(math.log10(min(values))), 10.0 ** math.ceil(math.log10(max(values)))
+        low, high = 10.0 ** math.floor(math.log10(0.8 * min(values))), 10.0 ** math.ceil(math.log10(max(values)))
         return low, high if high > low else 10 * low
     least, most = min([0.0, *values]), max([0.0, *values])
     return least * 1.06, most * 1.06 if most > 0 or least < 0 else 1.0
@@ -300,5 +300,5 @@ def _legend(lines: Sequence[Line]) -> list[str]:
                     stroke_dasharray=line.dash or None)
             )  # fmt: skip
         parts.append(tag("text", text(line.label), x=x + 22, y=31, class_="n"))
-        x += 34 + 6.1 * len(line.label)
+        x += 36 + 6.3 * len(line.label)
     return parts

@@ -12,7 +12,10 @@ p{margin:6px 0;max-width:86ch}
 table{border-collapse:collapse;font-size:14px;margin:6px 0}
 th,td{padding:3px 9px;text-align:left;border-bottom:1px solid #ddd;vertical-align:top}
 th{border-bottom:2px solid #888}
-td.r,th.r{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
+th{vertical-align:bottom}
+td.r,th.r{text-align:right;font-variant-numeric:tabular-nums}
+td.r{white-space:nowrap}
+td:first-child{white-space:nowrap}
 td.w{overflow-wrap:anywhere;min-width:12em}
 .said{border-left:6px solid #D55E00;background:#fdf1e7;padding:8px 14px;margin:10px 0}
 .facts{display:flex;flex-wrap:wrap;gap:2px 22px;margin:4px 0;overflow-wrap:anywhere}
@@ -41,10 +44,15 @@ pointer-events:none;box-shadow:0 2px 6px #0003}
 section{break-inside:avoid-page}
 details summary{cursor:pointer;color:#0b4f82}
 @media print{body{max-width:none;padding:0;font-size:11px}
-.grid{grid-template-columns:repeat(3,1fr)}
+.grid{grid-template-columns:repeat(2,1fr)}
+th,td{padding:2px 5px}
+table{font-size:10.5px}
+.scroll{overflow:visible}
 h2,h3{break-after:avoid}
 svg,tr{break-inside:avoid}
 .slice{break-inside:avoid}}
+@media(max-width:1000px){th,td{padding:3px 6px}
+table{font-size:13px}}
 @media(max-width:760px){body{padding:10px}
 .map,.time,.legend{min-width:680px}}
 """

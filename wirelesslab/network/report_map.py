@@ -47,8 +47,10 @@ def network_map(run: "Run") -> str:
     small = len(names) > 60
     for node, name in zip(nodes, names, strict=True):
         parts.append(_node(node, name, place[name], used, name in down, name in failed, small))
+    heights = [float(at[1]) for at in place.values()]
+    top, foot = max(0.0, min(heights) - EDGE), min(HEIGHT, max(heights) + EDGE)
     return tag(
-        "svg", *parts, viewBox=f"0 0 {WIDTH:g} {HEIGHT:g}", role="img", class_="map",
+        "svg", *parts, viewBox=f"0 {top:.0f} {WIDTH:g} {foot - top:.0f}", role="img", class_="map",
         aria_label=f"Map of the network: {len(names)} nodes, {len(graph.get('edges', []))} links, "
         f"{len(down)} out of service at the end",
     )  # fmt: skip

@@ -32,7 +32,7 @@ MOST_ROWS = 200  # of the list of actions
 MOST_WHO = 24  # lines of the timeline of actions
 MOST_STATIONS = 15
 TIMELINE = 960.0  # width of the timeline
-COLUMNS = 600  # in which its ticks stand
+COLUMNS = 300  # in which the ticks of a line stand; fewer when there are many lines
 
 
 def write_report(run: "Run", path: str | Path) -> Path:
@@ -127,7 +127,8 @@ def _verdicts(run: "Run", slices: Sequence[Slice], colors: dict[str, str]) -> st
     for row in got.rows:
         swatch = tag("span", "", class_="swatch", style=f"background:{colors[row[0]]}")
         verdict = tag("span", text(row[-1] or "no promise"), class_=marks.get(row[-1]))
-        rows.append([swatch + text(row[0]), *map(text, row[1:-1]), verdict])
+        name, snssai, *figures, promise, _ = map(text, row)
+        rows.append([swatch + name, verdict, promise, snssai, *figures])
     note = f"<p>{text(got.note)}</p>" if got.note else ""
     lost = [
         f"{name}: " + ", ".join(f"{count:,} {why}" for why, count in counts.items() if count and why != "delivered")
@@ -135,8 +136,10 @@ def _verdicts(run: "Run", slices: Sequence[Slice], colors: dict[str, str]) -> st
         if any(count for why, count in counts.items() if why != "delivered")
     ]
     told = f"<p>Flows lost, and why: {text('; '.join(lost))}.</p>" if lost else ""
-    columns = (*got.columns[:-1], "verdict")
-    return tag("section", "<h2>What slices were promised and got</h2>", table(columns, rows, range(2, 8)), told, note)
+    name, snssai, *figures, promise, _ = got.columns
+    columns = (name, "verdict", promise, snssai, *figures)
+    drawn = table(columns, rows, range(4, len(columns)))
+    return tag("section", "<h2>What slices were promised and got</h2>", drawn, told, note)
 
 
 def _panels(run: "Run", slices: Sequence[Slice], total: xr.Dataset, colors: dict[str, str]) -> str:
@@ -178,6 +181,8 @@ def _actions(run: "Run") -> str:
     made = max(int(run.manifest.get("wishes", 0)), len(run.actions))
     if not made:
         return "<section><h2>Actions</h2><p>Nobody changed anything.</p></section>"
+    if not run.actions:
+        return f"<section><h2>Actions</h2><p>{made:,} actions, but no record of them is here.</p></section>"
     refused = sum(1 for record in run.actions if record.refused)
     words = f"{made:,} actions"
     words += f", of which the run kept the latest {len(run.actions):,}" if made > len(run.actions) else ""
@@ -215,9 +220,10 @@ def _timeline(run: "Run") -> str:
     left, right, per_line = 150.0, TIMELINE - 12, 24
     foot = 10.0 + per_line * len(who)
     end = run.time_s or 1.0
+    columns = max(60, min(COLUMNS, 10 * COLUMNS // len(who)))
     cells: dict[tuple[str, int, bool], list[ActionRecord]] = {}
     for record in run.actions:
-        column = int(min(max(record.time_s / end, 0.0), 1.0) * COLUMNS)
+        column = int(min(max(record.time_s / end, 0.0), 1.0) * columns)
         cells.setdefault((record.by, column, bool(record.refused)), []).append(record)
     parts = []
     for number, by in enumerate(who):
@@ -227,15 +233,15 @@ def _timeline(run: "Run") -> str:
     for (by, column, no), records in sorted(cells.items(), key=lambda item: item[0]):
         if by not in who:
             continue
-        x, y = left + (right - left) * column / COLUMNS, 10.0 + per_line * (who.index(by) + 0.5)
+        x, y = left + (right - left) * column / columns, 10.0 + per_line * (who.index(by) + 0.5)
         first = records[0]
-        told = f"{first.time_s:.6g} s, {by}: {str(first.action)[:160]}"
-        told += f"; REFUSED: {first.refused[:160]}" if no else ""
+        told = f"{first.time_s:.6g} s, {by}: {str(first.action)[:120]}"
+        told += f"; REFUSED: {first.refused[:120]}" if no else ""
         told += f"; and {len(records) - 1} more" if len(records) > 1 else ""
-        d = (
-            f"M{x - 4:.1f},{y - 4:.1f}l8,8m0,-8l-8,8" if no else f"M{x:.1f},{y - 7:.1f}v14"
-        )  # a cross, or a tick: colour is not needed
-        parts.append(tag("path", tag("title", text(told)), d=d, stroke=BREACH if no else "#0072B2", stroke_width=2.0))
+        # A tick above the line or a cross below: neither hides the other, and colour is not needed.
+        d = f"M{x - 3:.1f},{y + 3:.1f}l6,6m0,-6l-6,6" if no else f"M{x:.1f},{y - 9:.1f}v9"
+        stroke = BREACH if no else "#0072B2"
+        parts.append(tag("path", tag("title", text(told)), d=d, stroke=stroke, stroke_width=1.4 if no else 1.8))
     per, name = time_unit(run.time_s)
     for mark in ticks(0.0, run.time_s / per, 8):
         x = left + (right - left) * mark * per / end
@@ -248,7 +254,7 @@ def _timeline(run: "Run") -> str:
         aria_label=f"Actions of {len(who)} actors over time; crosses were refused",
     )  # fmt: skip
     more = f" {len(count) - len(who)} more actors are left out." if len(count) > len(who) else ""
-    return f"<p>Blue ticks were done, orange crosses refused.{more}</p>" + tag("div", svg, class_="scroll")
+    return f"<p>Ticks above a line were done, crosses below it refused.{more}</p>" + tag("div", svg, class_="scroll")
 
 
 def _life(run: "Run") -> str:

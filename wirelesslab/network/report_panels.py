@@ -167,7 +167,8 @@ def slice_panels(run: "Run", total: xr.Dataset, s: Slice, color: str) -> list[st
     for q, dash in ((0.5, "1.5 2.5"), (0.99, "6 3")):
         if quantiles is not None and "quantile" in quantiles.coords and q in quantiles["quantile"].values:
             value = float(quantiles.sel(slice=s.name, quantile=q))
-            lines.append(Line(f"{q:.0%} in all the run", span, [value, value], INK, dash=dash, width=1.1))
+            if np.isfinite(value):
+                lines.append(Line(f"{q:.0%} in all the run", span, [value, value], INK, dash=dash, width=1.1))
     delay = Chart(
         f"{s.name}: delay", lines, unit="s", scale="log", shades=broken.get("delay", []), nothing="nothing arrived",
         levels=[Level(f"promised to {level.delay_quantile:.6g} of all", level.delay_s)]
@@ -195,7 +196,8 @@ def slice_panels(run: "Run", total: xr.Dataset, s: Slice, color: str) -> list[st
 
 def share_chart(run: "Run", s: Slice, color: str) -> Chart:
     """Return what a slice was guaranteed of each domain over time, and the part that was its own."""
-    lines, areas = [], []
+    lines: list[Line] = []
+    areas: list[Line] = []
     for domain in DOMAINS:
         at, ratios = ratios_over_time(run, s, domain)
         at, least, own = _thinned(at, [r.min for r in ratios], [r.dedicated for r in ratios])
