@@ -28,8 +28,8 @@ LAYERS: dict[Layer, tuple[str, ...]] = {
     ),
     # What is promised and to whom it belongs.
     "virtual": (
-        "ledger", "life_cycle", "slice_manager", "slices", "twins.access_policy", "twins.infrastructure",
-        "twins.traffic_history", "twins.what_if", "view",
+        "ledger", "life_cycle", "slice_manager", "slices", "twins.access_policy", "twins.clones",
+        "twins.infrastructure", "twins.traffic_history", "twins.what_if", "view",
     ),
     # Who decides.
     "control": (
@@ -40,7 +40,7 @@ LAYERS: dict[Layer, tuple[str, ...]] = {
     "report": (
         "isolation", "kpis", "layers", "report_looks", "report_map", "report_page", "report_panels", "run",
         "saved_runs", "scenario", "scenario_models", "scenario_parts", "service_report", "theory_runs",
-        "theory_runs_radio", "trace", "workloads", "yaml_lines",
+        "theory_runs_radio", "trace", "twins.queue_studies", "workloads", "yaml_lines",
     ),
 }  # fmt: skip
 
