@@ -38,7 +38,7 @@ svg{display:block;width:100%;height:auto;font:11.5px system-ui,"Segoe UI","DejaV
 .k{stroke:#777}
 .l{stroke:#1a1a1a;stroke-dasharray:8 3 2 3;stroke-width:1.3}
 .c{stroke:#777;visibility:hidden}
-.b{fill:#D55E00;fill-opacity:.2;print-color-adjust:exact}
+.b{fill:#333;fill-opacity:.17;print-color-adjust:exact}
 #tip{position:fixed;display:none;background:#fff;border:1px solid #777;padding:4px 8px;font-size:13px;white-space:pre;
 pointer-events:none;box-shadow:0 2px 6px #0003}
 section{break-inside:avoid-page}
