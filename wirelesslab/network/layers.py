@@ -29,7 +29,7 @@ LAYERS: dict[Layer, tuple[str, ...]] = {
     # What is promised and to whom it belongs.
     "virtual": (
         "ledger", "life_cycle", "slice_manager", "slices", "twins.access_policy", "twins.clones",
-        "twins.infrastructure", "twins.traffic_history", "twins.what_if", "view",
+        "twins.infrastructure", "twins.infrastructure_attributes", "twins.traffic_history", "twins.what_if", "view",
     ),
     # Who decides.
     "control": (

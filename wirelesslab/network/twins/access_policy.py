@@ -7,7 +7,7 @@ passed there: what was shown and what was refused.
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from wirelesslab.network.simulation import Network
@@ -137,7 +137,7 @@ class ReadCount(NamedTuple):
 
 @dataclass
 class AuditLog:
-    """Who has asked a twin for what: data, kept in the twin's record under the attribute `audit`.
+    """Who has asked a twin for what: data, kept as `audit` in the twin's record or state.
 
     What whoever runs the simulation (by "") is shown is not logged: that a run is watched must not change it.
 
@@ -184,21 +184,24 @@ class AuditLog:
 
 def audit(network: "Network") -> tuple[ReadCount, ...]:
     """Return every attribute of every twin of a network that was asked for, by twin, reader and attribute."""
-    return tuple(count for log in _logs(network.memory) for count in log.table())
+    return tuple(count for log in _logs(network) for count in log.table())
 
 
 def latest_reads(network: "Network") -> tuple[ReadRecord, ...]:
     """Return the latest reads of all twins of a network, in order of time."""
-    records = (record for log in _logs(network.memory) for record in log.latest)
+    records = (record for log in _logs(network) for record in log.latest)
     return tuple(sorted(records, key=lambda record: record.time_s))
 
 
-def _logs(memory: Mapping[str, Any]) -> Iterator[AuditLog]:
-    for name in sorted(memory):
-        kept = memory[name]
-        log = kept.get("audit") if isinstance(kept, Mapping) else getattr(kept, "audit", None)
-        if isinstance(log, AuditLog):
-            yield log
+def _logs(network: "Network") -> Iterator[AuditLog]:
+    """Find the logs under `audit`, in what actors keep in the network or in the state that they write down."""
+    for name in sorted({*network.actors, *network.memory}):
+        actor = network.actors.get(name)
+        parts = actor.state().values() if hasattr(actor, "state") else ()
+        for kept in (network.memory.get(name), *parts):
+            log = kept.get("audit") if isinstance(kept, Mapping) else getattr(kept, "audit", None)
+            if isinstance(log, AuditLog):
+                yield log
 
 
 def _fits(pattern: str, name: str) -> bool:
