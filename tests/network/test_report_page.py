@@ -68,7 +68,7 @@ class Gauged:
         pass
 
     def gauges(self):
-        return {"age_of_queues_s": 0.25, "holes": float("nan")}
+        return {"age_of_queues_s": 0.25, "age of shares (s)": 0.5, "holes": float("nan")}
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +120,9 @@ def test_every_slice_and_every_kind_of_action_is_there(busy):
     assert "shares (min) sum to" in seen, "a refused action says why"
     assert "buffer full" in seen and "no route" in seen and "slice not active" in seen  # noqa: PT018
     assert "twin <1> & co (ms)" in seen
+    assert "age of queues" in seen
+    assert "age of shares" in seen
+    assert "age of shares (s)" not in seen, "the unit stands in the title"
 
 
 def test_the_map_marks_what_is_down_and_what_was(busy):

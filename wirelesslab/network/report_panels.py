@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 MOST_WINDOWS = 240  # of a curve
 MOST_STRETCHES = 200  # that are shaded in a panel
 MOST_GAUGES = 24  # panels of gauges
+PER_PANEL = 3  # gauges of one actor and unit
 DASHES = {"radio": "", "transport": "6 3", "compute": "1.5 2.5"}
 UNITS = {"s": "s", "bps": "bit/s", "bytes": "byte", "share": "%", "ratio": "%", "m": "m", "j": "J"}
 TIMES = ((2 * 86400.0, 86400.0, "days"), (4 * 3600.0, 3600.0, "h"), (600.0, 60.0, "min"), (0.0, 1.0, "s"))
@@ -244,20 +245,33 @@ def gauge_panels(run: "Run") -> tuple[list[str], int]:
     groups: dict[tuple[str, str], dict[str, Array]] = {}
     for name in sorted(map(str, run.gauges.data_vars)):
         actor, _, gauge = name.partition(": ")
-        unit = UNITS.get(gauge.rpartition("_")[2], "") if "_" in gauge else ""
-        groups.setdefault((actor, unit), {})[gauge] = np.asarray(run.gauges[name].values, float)
-    shown = list(groups.items())[:MOST_GAUGES]
-    return [draw(_gauges(run, actor, unit, gauges)) for (actor, unit), gauges in shown], len(groups) - len(shown)
+        label, unit = _said_unit(gauge)
+        groups.setdefault((actor, unit), {})[label] = np.asarray(run.gauges[name].values, float)
+    panels = []
+    for (actor, unit), gauges in groups.items():
+        names = list(gauges)
+        for first in range(0, len(names), PER_PANEL):
+            panels.append((actor, unit, {name: gauges[name] for name in names[first : first + PER_PANEL]}))
+    shown = panels[:MOST_GAUGES]
+    return [draw(_gauges(run, *panel)) for panel in shown], len(panels) - len(shown)
+
+
+def _said_unit(gauge: str) -> tuple[str, str]:
+    """Return a gauge's name in words and its unit, from "age of queues (s)" or "age_of_queues_s"."""
+    words, bracket, unit = gauge.removesuffix(")").rpartition(" (")
+    if bracket and gauge.endswith(")"):
+        return words, unit
+    unit = UNITS.get(gauge.rpartition("_")[2], "") if "_" in gauge else ""
+    return axis_label(gauge).partition(" (")[0], unit
 
 
 def _gauges(run: "Run", actor: str, unit: str, gauges: Mapping[str, Array]) -> Chart:
-    at, lines = np.asarray(run.gauges["time_s"].values, float), []
-    for number, (gauge, values) in enumerate(list(gauges.items())[:4]):
-        label = axis_label(gauge).partition(" (")[0]
-        color = COLORS[number % len(COLORS)]
-        lines.append(Line(label[:24], *_peaks(at, values), color))
-    more = f", and {len(gauges) - 4} more" if len(gauges) > 4 else ""
-    return Chart(f"{actor}{more}"[:56], lines, (0.0, run.time_s), unit, time_unit(run.time_s))
+    at = np.asarray(run.gauges["time_s"].values, float)
+    lines = [
+        Line(label[:18], *_peaks(at, values), COLORS[number], dash=("", "6 3", "1.5 2.5")[number])
+        for number, (label, values) in enumerate(gauges.items())
+    ]
+    return Chart(actor[:56], lines, (0.0, run.time_s), unit, time_unit(run.time_s))
 
 
 def _peaks(at: Array, values: Array) -> tuple[Array, Array]:
