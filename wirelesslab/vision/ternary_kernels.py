@@ -12,14 +12,11 @@ from numpy.typing import NDArray
 
 from wirelesslab.vision.philox import BLOCK, fill, jit
 
+PART = 4096  # values whose moments are found at once: 16 kB, which stay in the first-level cache
+
 
 @jit()
-def moments(values: Any, bits: Any) -> tuple[float, float, float]:
-    """Return sum and sum of squares of values (n,), and the largest magnitude.
-
-    `bits` are the same values seen as int32: magnitudes order like their bits, which the compiler can do with
-    vectors, and NaN and infinity come out on top.
-    """
+def _moments(values: Any, bits: Any) -> Any:
     total, squares, largest = 0.0, 0.0, np.int32(0)
     for i in range(values.size):
         value = np.float64(values[i])
@@ -27,6 +24,22 @@ def moments(values: Any, bits: Any) -> tuple[float, float, float]:
         squares += value * value
     for i in range(bits.size):
         largest = max(largest, bits[i] & np.int32(0x7FFFFFFF))
+    return total, squares, largest
+
+
+@jit()
+def moments(values: Any, bits: Any) -> tuple[float, float, float]:
+    """Return sum and sum of squares of values (n,), and the largest magnitude.
+
+    `bits` are the same values seen as int32: magnitudes order like their bits, which the compiler can do with
+    vectors, and NaN and infinity come out on top. Some thousand values at a time are read once from memory.
+    """
+    total, squares, largest = 0.0, 0.0, np.int32(0)
+    for first in range(0, values.size, PART):
+        some = _moments(values[first : first + PART], bits[first : first + PART])
+        total += some[0]
+        squares += some[1]
+        largest = max(largest, some[2])
     return total, squares, float(np.int32(largest).view(np.float32))
 
 

@@ -125,13 +125,13 @@ class Ternary:
         if mode is Mode.QUARTERS:
             packed = np.empty(-(-flat.size // 4), np.uint8)
             draw_quarters(values, step_size, lane, step, state.key, packed)
-            return Tensor(flat.size, scale, mode, packed.tobytes())
+            return Tensor(flat.size, scale, mode, packed.data)
         codes = np.empty(flat.size, np.uint8)
         draw_codes(values, step_size, lane, step, state.key, codes)
         if mode is Mode.FIFTHS:
             packed = np.empty(-(-flat.size // 5), np.uint8)
             pack_fifths(codes, packed)
-            return Tensor(flat.size, scale, mode, packed.tobytes())
+            return Tensor(flat.size, scale, mode, packed.data)
         coded = compress(codes)
         return Tensor(flat.size, scale, mode, LENGTH.pack(len(coded)) + coded)
 
@@ -169,7 +169,7 @@ class Ternary:
             total += read_codes(tensor)
         packed = np.empty(packed_size(size, bits_for(2 * workers + 1)), np.uint8)
         pack_bits(total, bits_for(2 * workers + 1), packed)
-        return Tensor(size, scale, Mode.SUMS, packed.tobytes())
+        return Tensor(size, scale, Mode.SUMS, packed.data)
 
     @staticmethod
     def _mean(column: Sequence[Tensor]) -> Tensor:
