@@ -1,6 +1,8 @@
 """What is sent to user twins, when, and how."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -52,3 +54,18 @@ class Updates:
     version: NDArray[np.int64]
     stamp_s: float
     values: dict[str, NDArray[Any]]
+
+
+def by_gnb(cells: NDArray[np.int64], edges: NDArray[np.int64]) -> Iterator[tuple[int, int, NDArray[np.int64]]]:
+    """Yield (cell, edge, places of those who send from there to there) for each pair that occurs.
+
+    Examples:
+        >>> [(c, e, p.tolist()) for c, e, p in by_gnb(np.array([1, 0, 1]), np.array([0, 0, 0]))]
+        [(0, 0, [1]), (1, 0, [0, 2])]
+    """
+    pair = cells * (int(edges.max()) + 1) + edges
+    order = np.argsort(pair, kind="stable")
+    bounds = np.flatnonzero(np.diff(pair[order], prepend=-1, append=-1)).tolist()
+    for first, last in pairwise(bounds):
+        places = order[first:last]
+        yield int(cells[places[0]]), int(edges[places[0]]), places

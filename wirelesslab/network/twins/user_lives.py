@@ -1,10 +1,15 @@
 """The lives of user twins: absent, creating, live, migrating, live, retired; and at which edge each one is master."""
 
+from collections import deque
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from wirelesslab.network.twins.access_policy import AuditLog
+from wirelesslab.network.twins.messages import Mirror, Postbag
 
 
 class Life(IntEnum):
@@ -117,3 +122,32 @@ class Lives:
         assert self.masters[who, self.home[who]].all(), "masters: one is not where its twin is"
         under_way = sorted(user for user, _ in self.moving.values())
         assert under_way == np.flatnonzero(self.life == Life.MIGRATING).tolist(), "migrating: not those under way"
+
+
+@dataclass
+class UserState:
+    """All of user twins that changes, kept in the network's record of their name.
+
+    Attributes:
+        start_s: When they began.
+        rounds: Of their clock so far.
+        lives: Where each twin stands.
+        memories: Of each feed's rule.
+        sent: Version of each user that was sent last, by feed.
+        mirrors: What is known, by feed.
+        bag: What is under way.
+        migrations: The latest.
+        counts: What has happened so far.
+        audit: Who has read what.
+    """
+
+    start_s: float
+    rounds: int
+    lives: Lives
+    memories: list[dict[str, Any]]
+    sent: list[NDArray[np.int64]]
+    mirrors: list[Mirror]
+    bag: Postbag
+    migrations: deque[Migration]
+    counts: dict[str, int]
+    audit: AuditLog

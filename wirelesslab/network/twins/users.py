@@ -9,8 +9,6 @@ there, and leaves nothing when it is retired.
 from collections import deque
 from collections.abc import Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
-from itertools import pairwise
 from math import inf
 from typing import TYPE_CHECKING, Any, cast
 
@@ -21,32 +19,16 @@ from wirelesslab import check
 from wirelesslab.network.agenda import exact_delay
 from wirelesslab.network.flows import Flow, FlowRecord
 from wirelesslab.network.twins.access_policy import AccessPolicy, AuditLog
-from wirelesslab.network.twins.feeds import EVERYTHING, Feed, Updates
+from wirelesslab.network.twins.feeds import EVERYTHING, Feed, Updates, by_gnb
 from wirelesslab.network.twins.messages import Mirror, Postbag
 from wirelesslab.network.twins.user_attributes import USER_ATTRIBUTES, check_attributes, sensed
-from wirelesslab.network.twins.user_lives import Life, Lives, Migration
+from wirelesslab.network.twins.user_lives import Life, Lives, Migration, UserState
 
 if TYPE_CHECKING:
     from wirelesslab.network.cells import Cells
     from wirelesslab.network.simulation import Network
 
 MIGRATIONS_KEPT = 1000  # the latest ones; memory must not grow with simulated time
-
-
-@dataclass
-class _State:
-    """All of the twins that changes."""
-
-    start_s: float
-    rounds: int
-    lives: Lives
-    memories: list[dict[str, Any]]  # of each feed's rule
-    sent: list[NDArray[np.int64]]  # version that was sent last, by feed
-    mirrors: list[Mirror]  # by feed
-    bag: Postbag
-    migrations: deque[Migration]
-    counts: dict[str, int]
-    audit: AuditLog
 
 
 class UserTwins:
@@ -128,9 +110,9 @@ class UserTwins:
         if self.create_all:
             self.create(np.arange(num))
 
-    def _begin(self, num: int, now: float) -> _State:
+    def _begin(self, num: int, now: float) -> UserState:
         network = self._network
-        return _State(
+        return UserState(
             start_s=now,
             rounds=0,
             lives=Lives.absent(num, len(self.edges)),
@@ -186,23 +168,16 @@ class UserTwins:
         who = who[state.lives.mirrored[who]]
         if not who.size:
             return
-        edge, cell = state.lives.destination[who], cells.access.cells[who]
-        order = np.argsort(cell * len(self.edges) + edge, kind="stable")  # a message for each gNB and edge
-        who, edge, cell = who[order], edge[order], cell[order]
         state.sent[index][who] += 1
-        version = state.sent[index][who]
-        values = {a: sensed(cells, a)[who] for a in feed.attributes}
         heard = feed.carriage.heard(state.bag, who.size)
-        bounds = np.flatnonzero(np.diff(cell * len(self.edges) + edge, prepend=-1, append=-1)).tolist()
-        for first, last in pairwise(bounds):
-            kept = first + np.flatnonzero(heard[first:last])
-            payload = Updates(
-                index, int(edge[first]), who[kept], version[kept], cells.ticked_s,
-                {a: rows[kept] for a, rows in values.items()},
-            )  # fmt: skip
+        version, known = state.sent[index][who], {a: sensed(cells, a)[who] for a in feed.attributes}
+        for cell, edge, places in by_gnb(cells.access.cells[who], state.lives.destination[who]):
+            kept = places[heard[places]]
+            values = {a: rows[kept] for a, rows in known.items()}
+            updates = Updates(index, edge, who[kept], version[kept], cells.ticked_s, values)
+            source, sink = cells.cell_nodes[cell], self.edges[edge]
             feed.carriage.send(
-                self._network, state.bag, self, payload, source=cells.cell_nodes[cell[first]],
-                sink=self.edges[edge[first]], updates=last - first,
+                self._network, state.bag, self, updates, source=source, sink=sink, updates=places.size
             )  # fmt: skip
 
     def receive(self, network: "Network", record: FlowRecord) -> None:
@@ -333,6 +308,20 @@ class UserTwins:
         return int(self._cells.access.user_slices.size)
 
     @property
+    def num_cells(self) -> int:
+        """Cells of the radio."""
+        return self._cells.access.num_cells
+
+    @property
+    def slice_of(self) -> NDArray[np.int64]:
+        """Place of each user's slice among the network's, shape (users,)."""
+        return self._cells.access.user_slices
+
+    def live_at(self, edge: int) -> NDArray[np.int64]:
+        """Return whose twins are live at the edge of this place in `edges`, ascending."""
+        return np.flatnonzero(self._state.lives.masters[:, edge])
+
+    @property
     def life(self) -> NDArray[np.int8]:
         """Where each twin stands, a `Life`, shape (users,)."""
         return self._state.lives.life.copy()
@@ -402,12 +391,11 @@ class UserTwins:
         """Return mean and greatest age of each attribute over live twins, migrations under way, and messages lost."""
         life = self._state.lives.life
         live = (life == Life.LIVE) | (life == Life.MIGRATING)
-        told: dict[str, float] = {"live twins": float(np.count_nonzero(live))}
+        counts, told = self.counts, {"live twins": float(np.count_nonzero(live))}
         for attribute in self._place:
             ages_s = self.ages_s(attribute)[live]
             told[f"mean age of {attribute} (s)"] = float(ages_s.mean()) if ages_s.size else 0.0
             told[f"greatest age of {attribute} (s)"] = float(ages_s.max(initial=0.0))
-        counts = self.counts
         told["migrations under way"] = float(len(self._state.lives.moving))
         told["messages lost"] = float(counts["lost_messages"])
         told["updates lost in the air"] = float(counts["lost_updates"])

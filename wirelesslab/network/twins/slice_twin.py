@@ -1,0 +1,318 @@
+"""The twin of a slice: what its members' twins come to together, gathered from the edges where they live.
+
+Level 2 of 3. Each edge adds up the twins that are live there and sends the sums to the slice twin's node, as traffic of
+a slice. At the edge the sums are exact; what the slice twin shows is as old as its messages are, and says so.
+"""
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass, replace
+from math import inf
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wirelesslab import check
+from wirelesslab.network.agenda import exact_delay
+from wirelesslab.network.flows import FlowRecord
+from wirelesslab.network.twins.access_policy import AccessPolicy, AuditLog
+from wirelesslab.network.twins.aggregates import MEMBER_ATTRIBUTES, Aggregate
+from wirelesslab.network.twins.messages import Carriage, Postbag
+from wirelesslab.network.view import View
+
+if TYPE_CHECKING:
+    from wirelesslab.network.simulation import Network
+    from wirelesslab.network.twins.users import UserTwins
+
+SLICE_ATTRIBUTES = tuple(Aggregate.__dataclass_fields__)
+Key = tuple[str, int]  # slice, place of an edge
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What an edge says of a slice."""
+
+    round: int
+    sums: Aggregate
+    ratios: dict[Any, Any]
+    demand_by_cell: NDArray[np.int64]
+
+
+@dataclass
+class _State:
+    """All of a slice twin that changes."""
+
+    start_s: float
+    rounds: int
+    slices: tuple[str, ...]
+    parts: dict[Key, _Part]
+    noticed: dict[Key, NDArray[np.int64]]  # bytes noticed so far in each cell, at each edge
+    counted: NDArray[np.int64]  # of each user's bytes, those that have been noticed
+    windows: deque[tuple[float, dict[str, NDArray[np.int64]]]]
+    bag: Postbag
+    audit: AuditLog
+
+
+class SliceTwin:
+    """The twin of one slice, or of several, as an actor.
+
+    Args:
+        twins: The members' `UserTwins`, or their name; they live on the network already, and mirror at least
+            "cell", "demand", "served" and "delay".
+        slices: Names of the slices.
+        at: Node where it lives; "" beside the network, which no slice's traffic can reach.
+        every_s: From one message of each edge to the next, and the length of a window of the history.
+        carriage: What carries the messages.
+        history: Windows that are kept.
+        policy: Who may read; everybody everything when None.
+        name: Name as an actor.
+
+    Raises:
+        ValueError: Numbers that make no sense, or a slice's traffic to nowhere.
+    """
+
+    def __init__(
+        self,
+        twins: "UserTwins | str",
+        slices: str | Sequence[str],
+        *,
+        at: str = "",
+        every_s: float = 1.0,
+        carriage: Carriage | None = None,
+        history: int = 256,
+        policy: AccessPolicy | None = None,
+        name: str = "slice-twin",
+    ) -> None:
+        check.positive(every_s=every_s)
+        check.positive_integer(history=history)
+        self.twins_name = twins if isinstance(twins, str) else twins.name
+        self._first = (slices,) if isinstance(slices, str) else tuple(getattr(s, "name", s) for s in slices)
+        self.at, self.every_s, self.carriage = at, every_s, carriage or Carriage(num_bytes=200)
+        self.history_windows, self.policy, self.name = history, policy or AccessPolicy(), name
+        if self.carriage.slice and not at:
+            msg = f"at: got '', expected the node to which the slice {self.carriage.slice} carries messages"
+            raise ValueError(msg)
+
+    # --- the actor -------------------------------------------------------------------------------------------
+
+    def join(self, network: "Network") -> None:
+        """Take a place in the network; called by `Network.add`.
+
+        Raises:
+            ValueError: Twins, slices or the node are not of this network, or the twins do not mirror what it takes.
+        """
+        self._bind(network)
+        for name in (*self._first, self.carriage.slice):
+            if name:
+                network.slice_index(name)
+        if self.at:
+            network.check_node(self.at)
+        for attribute in MEMBER_ATTRIBUTES:
+            self._twins.mirror(attribute)
+        self._state = network.record(self.name, self._begin)
+        network.agenda.after(0.0, self.tick)
+
+    def _begin(self) -> _State:
+        return _State(
+            start_s=self._network.now_s, rounds=0, slices=self._first, parts={}, noticed={},
+            counted=np.zeros(self._twins.num_users, np.int64), windows=deque(maxlen=self.history_windows + 1),
+            bag=Postbag(self._network.rng("twins", self.name, "air")), audit=AuditLog(self.name),
+        )  # fmt: skip
+
+    def _bind(self, network: "Network") -> None:
+        self._network = network
+        twins = network.actors.get(self.twins_name)
+        if not hasattr(twins, "mirror"):
+            msg = f"twins: got {self.twins_name!r}, expected the name of UserTwins that live here; add them first"
+            raise ValueError(msg)
+        self._twins = cast("UserTwins", twins)
+
+    def tick(self) -> None:
+        """Close a window, and let every edge say what its twins come to; called by the agenda."""
+        network, state, twins = self._network, self._state, self._twins
+        now = network.now_s
+        state.windows.append((now, {name: self._demand_by_cell(name) for name in state.slices}))
+        state.rounds += 1
+        slice_of = twins.slice_of
+        ratios = {domain: dict(shares) for domain, shares in network.ratios.items()}
+        for edge, node in enumerate(twins.edges):
+            here = twins.live_at(edge)
+            for name in state.slices:
+                who = here[slice_of[here] == network.slice_index(name)]
+                part = _Part(state.rounds, Aggregate.of(twins, who), ratios, self._notice((name, edge), who))
+                heard = bool(self.carriage.heard(state.bag, 1)[0])
+                payload = ((name, edge), part) if heard else None
+                self.carriage.send(network, state.bag, self, payload, source=node, sink=self.at)
+        network.agenda.after(exact_delay(now, state.start_s + state.rounds * self.every_s), self.tick)
+
+    def _notice(self, key: Key, who: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Add what members have said since they were last counted to the cells where they are; return all so far."""
+        state, twins = self._state, self._twins
+        noticed = state.noticed.setdefault(key, np.zeros(twins.num_cells, np.int64))
+        offered = twins.mirror("demand").values["demand"][who, 0]
+        np.add.at(noticed, twins.mirror("cell").values["cell"][who, 0], offered - state.counted[who])
+        state.counted[who] = offered
+        return noticed.copy()
+
+    def receive(self, network: "Network", record: FlowRecord) -> None:
+        """Take a message of an edge, or learn that it was lost."""
+        del network
+        self._take(self._state.bag.taken(record))
+
+    def arrive(self, number: int) -> None:
+        """Take a message that no slice carried; called by the agenda."""
+        self._take(self._state.bag.arrived(number))
+
+    def _take(self, payload: Any) -> None:
+        if payload is None:
+            return
+        key, part = payload
+        known = self._state.parts.get(key)
+        if key[0] in self._state.slices and (known is None or part.round > known.round):
+            self._state.parts[key] = part
+
+    # --- what is known ----------------------------------------------------------------------------------------
+
+    @property
+    def slices(self) -> tuple[str, ...]:
+        """Whose twin it is."""
+        return self._state.slices
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """Messages and bytes sent so far, updates lost in the air, messages lost in the network."""
+        bag = self._state.bag
+        return {k: getattr(bag, k) for k in ("messages", "num_bytes", "lost_updates", "lost_messages")}
+
+    def sums(self, *slices: str) -> Aggregate:
+        """Return what is known of slices together; of all of them if none is named.
+
+        Raises:
+            ValueError: It is not the twin of such a slice.
+        """
+        for name in slices:
+            check.one_of(self.slices, slices=name)
+        wanted = slices or self.slices
+        parts = (part.sums for (name, _), part in self._state.parts.items() if name in wanted)
+        return Aggregate.joined(parts, self._twins.num_cells)
+
+    def age_s(self, *slices: str) -> float:
+        """Return the age of the oldest thing in `sums`; inf if nothing is known."""
+        oldest_s = self.sums(*slices).oldest_s
+        return self._network.now_s - oldest_s if oldest_s < inf else inf
+
+    def read(self, attribute: str, *, by: str) -> dict[str, Any]:
+        """Return a figure of each slice's `sums`, to somebody who may read it; asking is logged.
+
+        Raises:
+            ValueError: There is no such figure.
+            AccessRefusedError: `by` may not read it; that is logged too.
+        """
+        check.one_of(SLICE_ATTRIBUTES, attribute=attribute)
+        self._state.audit.read(self.policy, (attribute,), by, self._network.now_s)
+        return {name: getattr(self.sums(name), attribute) for name in self.slices}
+
+    def history(self, slice_name: str) -> NDArray[np.int64]:
+        """Return the bytes that members said in each cell, window by window, shape (T, cells): for forecasts.
+
+        A byte belongs to the cell where its user was when an edge first heard of it, and to the window in which
+        this twin did.
+
+        Raises:
+            ValueError: It is not the twin of that slice.
+        """
+        check.one_of(self.slices, slice_name=slice_name)
+        nothing = np.zeros(self._twins.num_cells, np.int64)
+        rows = np.array([so_far.get(slice_name, nothing) for _, so_far in self._state.windows])
+        return np.diff(rows.reshape(-1, nothing.size), axis=0)
+
+    def _demand_by_cell(self, name: str) -> NDArray[np.int64]:
+        parts = (part.demand_by_cell for (of, _), part in self._state.parts.items() if of == name)
+        return sum(parts, np.zeros(self._twins.num_cells, np.int64))
+
+    def view(self, before: View | None = None, *, by: str = "") -> View:
+        """Return the slices as policies see them, as old as they are known here.
+
+        Raises:
+            AccessRefusedError: `by` reads what it may not.
+        """
+        state, network = self._state, self._network
+        shown = ("slices", "ratios")
+        reads = getattr(network.actors.get(by), "reads", shown)
+        state.audit.read(self.policy, (name for name in shown if name in reads), by, network.now_s)
+        latest = max(state.parts.values(), key=lambda part: part.round, default=None)
+        return View(
+            time_s=network.now_s,
+            slices={name: self.sums(name).view() for name in self.slices},
+            ratios={} if latest is None else latest.ratios,
+            ages_s={"slices": self.age_s(), "ratios": self.age_s()},
+            before=None if before is None else replace(before, before=None),
+        )
+
+    def gauges(self) -> Mapping[str, float]:
+        """Return users, what waits and the age of what is known, of all slices together; -1 if nothing is known."""
+        sums, age_s = self.sums(), self.age_s()
+        return {
+            "users": float(sums.users),
+            "bytes waiting": float(sums.waiting_bytes),
+            "age (s)": age_s if age_s < inf else -1.0,
+        }
+
+    # --- merged and split -------------------------------------------------------------------------------------
+
+    def merge(self, other: "SliceTwin") -> None:
+        """Take over the slices of another slice twin, which is left with none; what is on its way to it is not taken.
+
+        Raises:
+            ValueError: The other is this one, lives elsewhere or has other members.
+        """
+        if other is self or (other.at, other.twins_name) != (self.at, self.twins_name):
+            msg = f"merge: got {other.name} at {other.at!r} of {other.twins_name}, expected another one of "
+            raise ValueError(msg + f"{self.twins_name} at {self.at!r}")
+        self._take_over(other, other.slices)
+
+    def split(self, *slices: str, name: str) -> "SliceTwin":
+        """Give slices to a new slice twin that lives at the same node; returns it.
+
+        Raises:
+            ValueError: It is not the twin of such a slice, or the name is taken.
+        """
+        for one in slices:
+            check.one_of(self.slices, slices=one)
+        fresh = SliceTwin(
+            self.twins_name, (), at=self.at, every_s=self.every_s, carriage=self.carriage,
+            history=self.history_windows, policy=self.policy, name=name,
+        )  # fmt: skip
+        self._network.add(fresh)
+        fresh._take_over(self, slices)
+        return fresh
+
+    def _take_over(self, other: "SliceTwin", slices: tuple[str, ...]) -> None:
+        mine, theirs = self._state, other._state
+        indices = [self._network.slice_index(name) for name in slices]
+        theirs.slices = tuple(name for name in theirs.slices if name not in slices)
+        mine.slices += slices
+        for kept, given in ((mine.parts, theirs.parts), (mine.noticed, theirs.noticed)):
+            moved = {key: cast("dict[Key, Any]", given).pop(key) for key in list(given) if key[0] in slices}
+            cast("dict[Key, Any]", kept).update(moved)
+        for key, part in mine.parts.items():
+            if key[0] in slices:  # rounds are counted by each twin for itself
+                mine.parts[key] = _Part(min(part.round, mine.rounds), part.sums, part.ratios, part.demand_by_cell)
+        own = np.isin(self._twins.slice_of, indices)
+        mine.counted[own] = theirs.counted[own]
+
+    # --- written down and built again ---------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        """Return nothing: all that changes is in the network's record of this name."""
+        return {}
+
+    def restored(self, network: "Network", state: Mapping[str, Any]) -> "SliceTwin":
+        """Return this twin in another network, which has its record."""
+        del state
+        fresh = copy(self)
+        fresh._bind(network)
+        fresh._state = network.record(self.name, lambda: self._state)
+        return fresh
