@@ -197,7 +197,7 @@ def _logs(network: "Network") -> Iterator[AuditLog]:
     """Find the logs under `audit`, in what actors keep in the network or in the state that they write down."""
     for name in sorted({*network.actors, *network.memory}):
         actor = network.actors.get(name)
-        parts = actor.state().values() if hasattr(actor, "state") else ()
+        parts = actor.state().values() if actor is not None and hasattr(actor, "state") else ()
         for kept in (network.memory.get(name), *parts):
             log = kept.get("audit") if isinstance(kept, Mapping) else getattr(kept, "audit", None)
             if isinstance(log, AuditLog):

@@ -176,9 +176,9 @@ class DigitalTwin:
                 value = sensed(network, attribute, node, self.scope)
                 news.setdefault(node, []).append(News(attribute, row, int(state.sent[attribute][row]), value))
         for node, told in news.items():
-            numbers = sum(numbers(one.value) for one in told)
+            said = sum(numbers(one.value) for one in told)
             self.carriage.send(
-                network, state.bag, self, Message(now, tuple(told)), source=node, sink=self.at or node, updates=numbers
+                network, state.bag, self, Message(now, tuple(told)), source=node, sink=self.at or node, updates=said
             )
         next_s = min((rule.next_s(state.memories[a]) for a, rule in self.sync.items()), default=math.inf)
         if next_s < math.inf:

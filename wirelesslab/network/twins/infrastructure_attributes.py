@@ -67,10 +67,9 @@ def sensed(network: "Network", attribute: str, node: str, scope: Sequence[str] =
         return tuple(views), tuple(network.promises)
     if attribute == "ratios":
         domains = {domain: dict(shares) for domain, shares in network.ratios.items()}
-        own = {}
-        for domain, stations in (("transport", network.links), ("compute", network.servers)):
-            usual = tuple(domains[domain].values())
-            own |= {s.name: s.ratios for s in stations.values() if s.ratios != usual}
+        usual = tuple(domains["transport"].values()), tuple(domains["compute"].values())
+        own = {s.name: s.ratios for s in network.links.values() if s.ratios != usual[0]}
+        own |= {s.name: s.ratios for s in network.servers.values() if s.ratios != usual[1]}
         return domains, own
     if attribute == "down":
         here = [e for e in network.down if not scope or not set(scope).isdisjoint(e.split("->"))]
