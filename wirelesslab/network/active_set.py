@@ -10,9 +10,9 @@ from wirelesslab import check
 from wirelesslab.network import active_kernels as kernels
 from wirelesslab.network.access import Account, Delivered
 from wirelesslab.network.contention import CONTENTIONS, Contention, LimitedGrants, OwnedPilots, SharedPool
-from wirelesslab.network.shares import reserved_shares
 from wirelesslab.network.slices import ResourceRatio, Slice, check_slices
 from wirelesslab.network.slot_offers import Offers, indices
+from wirelesslab.network.turns import Turns
 
 __all__ = ["CONTENTIONS", "ActiveSetAccess", "Contention", "LimitedGrants", "OwnedPilots", "SharedPool"]
 
@@ -90,9 +90,7 @@ class ActiveSetAccess:
         self._packets = self._packets._replace(offered_s=np.zeros(0))
         self._counters = _counters(num_cells * len(slices), float(now_s))
         self._up = np.ones(num_cells, np.bool_)
-        self._credit = np.zeros((num_cells, len(slices) + 1))
-        self._ratios = {s.name: s.radio for s in slices}
-        self._turns = self._turns_of(self._ratios)
+        self._turns = Turns(slices, num_cells)
         self._now_s = float(now_s)
         self._slot = kernels.first_slot_from(self._now_s, self.slot_s)
         self._offers = Offers()
@@ -197,11 +195,7 @@ class ActiveSetAccess:
         Raises:
             ValueError: An unknown slice, or `min` shares that add up to more than 1.
         """
-        for name in ratios:
-            check.one_of(self._ratios, slices=name)
-        wanted = self._ratios | dict(ratios)
-        self._turns = self._turns_of(wanted)
-        self._ratios = wanted
+        self._turns.set_ratios(ratios)
 
     def set_cell_up(self, cell: int, up: bool) -> None:
         """Take a cell out of service or back; while it is down its devices stay silent and packets wait."""
@@ -234,8 +228,8 @@ class ActiveSetAccess:
             for name in ("devices", "packets", "active", "counters")
         }
         state["offers"] = self._offers.snapshot()
-        state["ratios"] = {name: (r.dedicated, r.min, r.max) for name, r in self._ratios.items()}
-        state |= {"up": self._up.copy(), "credit": self._credit.copy(), "rng": self._rng.bit_generator.state}
+        state["turns"] = self._turns.snapshot()
+        state |= {"up": self._up.copy(), "rng": self._rng.bit_generator.state}
         state["lost"] = {name: value.copy() for name, value in vars(Delivered.joined(self._lost)).items()}
         return state | {"now_s": self._now_s, "slot": self._slot}
 
@@ -245,23 +239,12 @@ class ActiveSetAccess:
             kind = type(getattr(self, f"_{name}"))
             setattr(self, f"_{name}", kind(*(np.array(state[name][field]) for field in kind._fields)))
         self._offers.restore(state["offers"])
-        self._ratios = {
-            name: ResourceRatio(dedicated=d, min=low, max=high) for name, (d, low, high) in state["ratios"].items()
-        }
-        self._turns = self._turns_of(self._ratios)
-        self._up, self._credit = np.array(state["up"]), np.array(state["credit"])
+        self._turns.restore(state["turns"])
+        self._up = np.array(state["up"])
         self._rng.bit_generator.state = state["rng"]
         lost = Delivered(**{name: np.array(value) for name, value in state["lost"].items()})
         self._lost = [lost] if lost.user.size else []
         self._now_s, self._slot = float(state["now_s"]), int(state["slot"])
-
-    def _turns_of(self, ratios: Mapping[str, ResourceRatio]) -> NDArray[np.float64]:
-        """Return the shares for every set of slices that want a slot, and what stays empty: (2^slices, slices + 1)."""
-        num = len(self.slices)
-        wanting = (np.arange(2**num)[:, None] >> np.arange(num)) & 1
-        triples = [(r.dedicated, r.min, r.max) for r in ratios.values()]
-        shares = reserved_shares(wanting.astype(np.float64), triples, weights=[s.weight for s in self.slices])
-        return np.hstack([shares, np.maximum(0.0, 1.0 - shares.sum(axis=1, keepdims=True))])
 
     def _arrivals(self, until_s: float) -> Arrivals:
         """Take what is offered up to `until_s` off the list."""
@@ -311,9 +294,8 @@ class ActiveSetAccess:
         group = self._devices.group[users]
         if not self._up.all():
             speakers, users, group = (a[self._up[group // len(self.slices)]] for a in (speakers, users, group))
-        # With one slice that may use everything there are no turns to take.
-        if self._turns.shape[1] > 2 or self._turns[1, 1] > 0:
-            mine = self._take_turns(group)
+        if self._turns.needed:
+            mine = self._turns.take(group)
             speakers, users, group = speakers[mine], users[mine], group[mine]
         heard = self.contention.success(self._rng, users, group // len(self.slices), slot)
         if heard.shape != users.shape or heard.dtype != np.bool_:
@@ -336,18 +318,6 @@ class ActiveSetAccess:
             end = np.full(num_lost, end_s)
             self._lost.append(Delivered(user[:num_lost], num_bytes[:num_lost], offered_s[:num_lost], end))
         return Delivered(*done, np.full(num_heard, end_s))
-
-    def _take_turns(self, group: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Give each cell's slot to one slice, or to none; return which speakers may use it."""
-        num = len(self.slices)
-        wanted = (np.bincount(group, minlength=self.num_cells * num) > 0).reshape(self.num_cells, num)
-        gain = self._turns[wanted @ (1 << np.arange(num))]
-        # Who wants nothing saves nothing up.
-        self._credit[:, :num][~wanted] = 0.0
-        self._credit += gain
-        chosen = np.argmax(np.where(gain > 0, self._credit, -np.inf), axis=1)
-        self._credit[np.arange(self.num_cells), chosen] -= 1.0
-        return np.asarray(chosen[group // num] == group % num)
 
 
 def _columns(number: int, size: int) -> list[NDArray[Any]]:
