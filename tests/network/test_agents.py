@@ -42,6 +42,7 @@ from wirelesslab.network import (
 )
 from wirelesslab.network.agents.rules import Reserve
 from wirelesslab.network.trace import check_trace
+from wirelesslab.network.twins.infrastructure import DigitalTwin
 from wirelesslab.replicas import difference
 
 DECIDE_S = 1e-3
@@ -118,6 +119,21 @@ def test_every_decision_leaves_spans_of_its_way_through_twin_and_agent(twin):
         assert min(span["dur"] for span in chain) > 0
         for one, two in pairwise(chain):
             assert one["ts"] + one["dur"] == pytest.approx(two["ts"], abs=1e-2)  # microseconds
+
+
+def test_what_a_twin_shows_is_as_old_as_its_news_and_then_takes_the_way_to_the_agent():
+    trace = Trace()
+    network = swinging(trace=trace)
+    network.add(DigitalTwin(period_s=0.25, delay_s=0.1, at="edge-1", name="twin"))
+    agent = network.add(always(halves(element=LINK), sees="twin", at="core", every_s=0.3, name="agent"))
+    network.run(6.0)
+    decisions = list(mind_of(network, agent).decisions)[2:]  # when the twin has heard something
+    assert len(decisions) > 15
+    assert all(0.1 - 1e-9 <= d.age_s <= 0.35 + 1e-9 for d in decisions)  # the delay, and up to a period more
+    assert len({round(d.age_s, 3) for d in decisions}) > 3
+    assert {round(d.told_s - d.sensed_s, 9) for d in decisions} == {CORE_S}
+    senses = [span["dur"] for span in spans_of(trace, {"sense"})][2:]
+    assert senses == pytest.approx([1e6 * d.age_s for d in decisions], abs=1e-2)
 
 
 def on_a_leash(at, seed):
@@ -375,8 +391,8 @@ def test_an_operator_works_inside_what_the_planner_has_reserved_for_the_window()
     for operator in operators:
         network.add(operator)
     link, seen, extra = network.links["edge-1", "core"], {}, []
-    for step in range(1, 400):
-        network.run(0.02 * step + 1e-6)
+    for step in range(1, 160):
+        network.run(0.05 * step + 1e-6)
         reserved = network.in_force("planner")["transport", ""]
         floors = [reserved[s.name].min for s in TWO]
         seen.setdefault(int(network.now_s), set()).add(tuple(floors))
@@ -499,9 +515,9 @@ def late_shares(kind, replicas=6):
     found = []
     for seed in range(replicas):
         network = swinging(seed, period_s=12.0)
-        mirror = network.add(Mirror(at="", delay_s={"aged": 1.0, "fresh": 0.1}.get(kind, 0.0)))
         plan = StaticShares(shares_of_slices=(0.5, 0.5)) if kind == "none" else ProportionalShares()
-        network.add(Agent(Reserve(plan, dedicated=True), sees=mirror, every_s=0.2))
+        twin = network.add(DigitalTwin(period_s=0.2, delay_s=1.0 if kind == "aged" else 0.01))
+        network.add(Agent(Reserve(plan, dedicated=True), sees=None if kind == "none" else twin, every_s=0.2))
         found.append(late_share(network, 60.0))
     return np.array(found)
 

@@ -10,6 +10,7 @@ import yaml
 
 from tests.trials import ROOT
 from wirelesslab.network.agents.plans import PLANS
+from wirelesslab.network.agents.rules import POLICIES
 from wirelesslab.network.areas import AREAS
 from wirelesslab.network.contention import CONTENTIONS
 from wirelesslab.network.fading import FADINGS
@@ -252,6 +253,8 @@ ARGUMENTS = {
     "max_min_shares": {"capacity_bps": 1e9}, "convex_shares": {"capacity_bps": 1e9, "weights": [1.0, 2.0]},
     "seasonal_shares": {"season": 2, "capacity_bps": 1e9},
     "foreseen_shares": {"rule": {"kind": "square_root_shares", "capacity_bps": 1e9}, "loads_bps": [[1e6, 1e6]]},
+    "reserve": {"plan": {"kind": "square_root_shares", "capacity_bps": 1e9}},
+    "fail_over": {"watch": ["edge-1"], "emergency": {"embb": {"min": 0.9}}, "usual": {"embb": {"min": 0.5}}},
     "outage": {"element": "edge-1", "start_s": 0.1},
     "random_failures": {"element": "edge-1", "mean_up_s": 0.1, "mean_down_s": 0.01},
     "line": {"num_links": 2, "rate_bps": 1e9}, "random_walk": {"diffusion_m2_per_s": 10.0},
@@ -265,6 +268,7 @@ PLACES = {
     "sizes": (SIZE_LAWS, lambda part: radio(users=[{"slice": "embb", "count": 2, "traffic": {"kind": "poisson", "rate_per_s": 5.0, "num_bytes": part}}])),
     "scheduler": (SCHEDULERS, lambda part: {"scheduler": part}),
     "planner": (PLANS, lambda part: {"planner": {"window_s": 0.05, "plan": part}}),
+    "agents": (POLICIES, lambda part: {"agents": [{"policy": part, "at": "edge-1", "every_s": 0.02}]}),
     "failures": (FAILURES, lambda part: {"failures": [part]}),
     "topology": (TOPOLOGIES, lambda part: {"topology": part}),
     "mobility": (MOVERS, lambda part: radio(mobility=part)),
@@ -314,6 +318,55 @@ def hyperexponential():
     usual = {"mean": 100.0, "scv": 4.0, "means": [50.0, 150.0], "probs": [0.5, 0.5], "prob": 0.5,
              "mean_a": 50.0, "mean_b": 150.0}  # fmt: skip
     return {name: usual[name] for name in names}
+
+
+# agents
+
+AGENTS = """
+until_s: 2.0
+topology: {kind: metro, num_gnbs: 3}
+slices: [{name: embb, sst: 1}, {name: urllc, sst: 2}]
+traffic:
+  - {kind: poisson, slice: embb, source: gnb-1, sink: cloud, rate_per_s: 100.0, num_bytes: 1500}
+  - {kind: poisson, slice: urllc, source: gnb-1, sink: cloud, rate_per_s: 300.0, num_bytes: 1500}
+planner: {plan: {kind: proportional_shares, memory: 2}, window_s: 0.5, part: 0.5, dedicated: false}
+twins:
+  - {name: edge-twin, at: edge-1, scope: [gnb-1, edge-1], period_s: 0.05, delay_s: 0.01}
+agents:
+  - name: operator
+    policy: {kind: reserve, plan: {kind: proportional_shares}, element: gnb-1->edge-1}
+    sees: edge-twin
+    at: edge-1
+    every_s: 0.02
+    deadline_s: 0.05
+    mandate: {floor: planner-1, domains: [transport], elements: [gnb-1->edge-1]}
+"""
+
+
+def test_a_file_brings_twins_and_agents_to_life():
+    network = NetworkScenario.from_text(AGENTS).build()
+    network.run(2.0)
+    made = [record for record in network.actions if record.by == "operator"]
+    assert len(made) > 50
+    assert not [record for record in made if record.refused and "outside the reservation" not in record.refused]
+    assert any(not record.refused for record in made)
+    mind = network.record("operator", lambda: None)
+    assert mind.decisions[-1].age_s <= 0.05 + 0.01 + 1e-9  # the twin's period and delay
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ("sees: edge-twin", "sees: twin", "agents[0].sees: got 'twin', expected a twin, one of ['edge-twin']"),
+        ("floor: planner-1", "floor: planer-1", "agents[0]: in_force: got 'planer-1', expected an actor; did you mean"),
+        ("at: edge-1\n", "at: edge-11\n", "agents[0]: got 'edge-11', expected a node of the network; did you mean"),
+        ("kind: reserve", "kind: reserv", "agents[0].policy.kind: got 'reserv', expected one of reserve, max_weight"),
+        ("scope: [gnb-1", "scope: [gnb-9", "twins[0]: got 'gnb-9', expected a node of the network"),
+        ("delay_s: 0.01", "delay_s: -1.0", "twins[0].delay_s: got -1"),
+    ],
+)
+def test_agents_and_twins_that_do_not_fit_are_told_by_their_line(old, new, reason):
+    assert reason in refusal(AGENTS.replace(old, new))
 
 
 # what a scenario makes

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from wirelesslab import results
 from wirelesslab.network.access import RadioAccess
 from wirelesslab.network.active_set import ActiveSetAccess
+from wirelesslab.network.agents.agent import begin
 from wirelesslab.network.areas import Disc
 from wirelesslab.network.cells import Cells, Demand
 from wirelesslab.network.flow_sharing import FlowAccess
@@ -151,6 +152,9 @@ class NetworkScenario:
                 self._try(("failures", i), partial(_add_built, network, part))
         if data.planner is not None:
             self._add_planner(network)
+        for i, part in enumerate(data.twins):
+            self._try(("twins", i), partial(_add_built, network, part))
+        self._add_agents(network)
         self._stop_if_wrong()
         return network
 
@@ -175,6 +179,15 @@ class NetworkScenario:
         if planner.at:
             self._try(("planner", "at"), lambda: network.check_node(planner.at))
         self._try(("planner",), lambda: network.add(planner))
+
+    def _add_agents(self, network: Network) -> None:
+        fits = not self._wrong
+        agents = [
+            self._try(("agents", i), partial(_add_built, network, part)) for i, part in enumerate(self.data.agents)
+        ]
+        for i, agent in enumerate(agents):
+            if agent is not None and fits:  # what it looks at, and whose floor it keeps, are there
+                self._try(("agents", i), partial(begin, network, agent))
 
     def _add_radio(self, network: Network) -> None:
         radio = self.data.radio
@@ -324,5 +337,5 @@ def _keep(run: Run, folder: str | Path, report: bool) -> None:
         run.report(Path(folder) / "report.html")
 
 
-def _add_built(network: Network, part: Any) -> None:
-    network.add(part.build())
+def _add_built(network: Network, part: Any) -> Any:
+    return network.add(part.build())

@@ -51,6 +51,8 @@ def _built(value: Any) -> Any:
         return value.build()
     if isinstance(value, list | tuple):
         return tuple(_built(item) for item in value)
+    if isinstance(value, dict):
+        return {name: _built(item) for name, item in value.items()}
     return value
 
 

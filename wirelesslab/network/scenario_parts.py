@@ -9,7 +9,11 @@ import networkx as nx
 from pydantic import Field, create_model
 
 from wirelesslab.network import topology
+from wirelesslab.network.agents.agent import Agent, Seen
+from wirelesslab.network.agents.mandate import Mandate
 from wirelesslab.network.agents.plans import PLANS, Plan
+from wirelesslab.network.agents.policy import Policy
+from wirelesslab.network.agents.rules import POLICIES
 from wirelesslab.network.areas import AREAS, Area
 from wirelesslab.network.contention import CONTENTIONS
 from wirelesslab.network.fading import FADINGS, Fading
@@ -25,6 +29,7 @@ from wirelesslab.network.slices import ResourceRatio, ServiceLevel, Slice, SNssa
 from wirelesslab.network.slots import SlotRadio
 from wirelesslab.network.topology import Graph, add_link, add_node, check_graph
 from wirelesslab.network.traffic import TRAFFIC_MODELS
+from wirelesslab.network.twins.infrastructure import ATTRIBUTES, DigitalTwin
 from wirelesslab.network.user_schedulers import USER_SCHEDULERS, UserScheduler
 
 TOPOLOGIES: tuple[Callable[..., Graph], ...] = (
@@ -127,6 +132,26 @@ class SlicePart(Part):
         )  # fmt: skip
 
 
+class TwinPart(Part):
+    """A twin of the infrastructure, or of the nodes in its scope; with a slice its messages are traffic in it."""
+
+    name: str = ""
+    at: str = ""
+    period_s: float = 0.1
+    delay_s: float = 0.0
+    slice: str = ""
+    scope: tuple[str, ...] = ()
+    attributes: tuple[str, ...] = ATTRIBUTES
+    window_s: float = 1.0
+
+    def build(self) -> DigitalTwin:
+        """Return the twin."""
+        return DigitalTwin(
+            self.period_s, self.delay_s, slice=self.slice, at=self.at, scope=self.scope, attributes=self.attributes,
+            window_s=self.window_s, name=self.name,
+        )  # fmt: skip
+
+
 @cache
 def scenario_model() -> type[Part]:
     """Return the pydantic model of a scenario file."""
@@ -169,7 +194,14 @@ def scenario_model() -> type[Part]:
         mobility=(family(MOVERS, families={Area: family(AREAS)}) | None, None),
         handover=(rule | None, None),
     )  # fmt: skip
-    planner: Any = model_of(Planner, families={Plan: family(PLANS, protocol=Plan)}, tagged=False)
+    plan = family(PLANS, protocol=Plan)
+    planner: Any = model_of(Planner, families={Plan: plan}, tagged=False)
+    shares = model_of(ResourceRatio, tagged=False)
+    agent_words = {
+        Policy | Plan: family(POLICIES, families={Plan: plan, ResourceRatio: shares}),
+        Mandate: model_of(Mandate, tagged=False), Seen | str | None: str | None,
+    }  # fmt: skip
+    agent: Any = model_of(Agent, families=agent_words, tagged=False)
     builders: Any = family(TOPOLOGIES, extra=(GraphPart,))
     return create_model(
         "NetworkScenario", __base__=Part, __doc__="A network, what lives on it, and for how long.",
@@ -186,6 +218,8 @@ def scenario_model() -> type[Part]:
         traffic=(list[traffic], []),
         failures=(list[failure], []),
         planner=(planner | None, None),
+        twins=(list[TwinPart], []),
+        agents=(list[agent], []),
         radio=(radio | None, None),
     )  # fmt: skip
 

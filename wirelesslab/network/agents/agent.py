@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import KW_ONLY, dataclass, replace
-from math import inf
+from math import inf, nan
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -82,6 +82,7 @@ class Mind:
         sensed_s: When it last looked.
         before: What it saw the time before, if that was older.
         last: What it saw.
+        age_s: Age of the oldest thing that it was shown at its last look; nan before the first.
         pending: The decision that is on its way.
         decisions: The latest ones.
         num_decisions: All that have arrived.
@@ -100,10 +101,12 @@ class Mind:
     num_decisions: int = 0
     num_refused: int = 0
     num_missed: int = 0
+    age_s: float = nan
 
     def gauges(self) -> Mapping[str, float]:
         """Return what the network reports of it: decisions and refusals so far, the age of what it last saw."""
-        return {"decisions": self.num_decisions, "refusals": self.num_refused, "age seen (s)": age_s(self.last)}
+        age_s = self.age_s if self.age_s < inf else nan
+        return {"decisions": self.num_decisions, "refusals": self.num_refused, "age seen (s)": age_s}
 
     @property
     def planned(self) -> list[tuple[float, NDArray[np.float64]]]:
@@ -191,11 +194,6 @@ def policy_of(policy: Policy | Plan) -> Any:
     return policy if hasattr(policy, "act") else Reserve(policy)
 
 
-def age_s(view: View | None) -> float:
-    """Return the age of the oldest thing in a view; 0 if it is live, or there is none."""
-    return 0.0 if view is None else max(view.ages_s.values(), default=0.0)
-
-
 def begin(network: "Network", agent: Agent, decisions_kept: int = DECISIONS_KEPT) -> Mind:
     """Return the mind of an agent that begins now."""
     seen, policy = agent.sees, deepcopy(policy_of(agent.policy))
@@ -264,7 +262,7 @@ def _decide(network: "Network", agent: Agent, name: str, mind: Mind) -> Decision
         told_s=told_s,
         decided_s=decided_s,
         enforced_s=decided_s + back_s,
-        age_s=age_s(view),
+        age_s=mind.age_s,
         actions=wishes,
     )
 
@@ -272,6 +270,7 @@ def _decide(network: "Network", agent: Agent, name: str, mind: Mind) -> Decision
 def _look(seen: Seen, name: str, mind: Mind) -> View:
     """Return what is seen; its window begins where the one before ended."""
     view = seen.view(mind.last, by=name)
+    mind.age_s = max(view.ages_s.values(), default=0.0)
     if mind.last is not None and view.time_s <= mind.last.time_s:  # a twin that has heard nothing since
         return replace(view, before=mind.before)
     mind.before, mind.last = mind.last, replace(view, before=None)
