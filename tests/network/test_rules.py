@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.network.agent_worlds import LINK, TWO, halves, mind_of, swinging, two_slices
+from tests.network.agent_worlds import LINK, TWO, halves, late_share, mind_of, swinging, two_slices
 from wirelesslab.network import (
     POLICIES,
     Agent,
@@ -20,6 +20,7 @@ from wirelesslab.network import (
     Outage,
     Poisson,
     ProportionalShares,
+    Rehearse,
     Reserve,
     ResourceRatio,
     SetRatios,
@@ -33,6 +34,9 @@ from wirelesslab.network.agents.convex import fewest_misses_shares, least_delay_
 from wirelesslab.network.agents.policy import ATTRIBUTES, reads_of, wishes_of
 from wirelesslab.network.agents.rules import waiting_bytes
 from wirelesslab.network.theory import square_root_capacities
+from wirelesslab.network.twins.access_policy import AccessPolicy, forbid
+from wirelesslab.network.twins.infrastructure import DigitalTwin
+from wirelesslab.replicas import difference
 
 EMERGENCY = {"embb": ResourceRatio(min=0.2), "urllc": ResourceRatio(min=0.8)}
 USUAL = {"embb": ResourceRatio(min=0.5), "urllc": ResourceRatio(min=0.5)}
@@ -308,6 +312,57 @@ def test_max_weight_evens_out_queues():
         return np.mean(longer)
 
     assert worst(MaxWeight(element=LINK)) < 0.8 * worst(Reserve(StaticShares(shares_of_slices=(0.5, 0.5))))
+
+
+# --- rehearsal ---------------------------------------------------------------------------------------
+
+
+def late_under(policy, seed):
+    network = swinging(seed, period_s=8.0)
+    twin = network.add(DigitalTwin(period_s=0.2, delay_s=0.01, window_s=0.5))
+    network.add(Agent(policy, sees=twin, every_s=1.0))
+    return late_share(network, 24.0)
+
+
+def test_who_rehearses_in_the_twin_does_better_than_either_of_the_policies_it_tries():
+    one, other = (Reserve(StaticShares(shares_of_slices=s), dedicated=True) for s in ((0.8, 0.2), (0.2, 0.8)))
+    both = Rehearse((Repeated(one), Repeated(other)), futures=2)
+    seeds = range(4)
+    rehearsed = [late_under(both, seed) for seed in seeds]
+    for alone in (one, other):
+        assert difference(rehearsed, [late_under(alone, seed) for seed in seeds]).high < 0
+
+
+class Repeated:
+    """Says every time what a policy said first."""
+
+    def __init__(self, policy):
+        self.policy, self.said = policy, None
+
+    def act(self, view):
+        self.said = self.said or self.policy.act(view)
+        return self.said
+
+
+def test_a_rehearsal_needs_a_twin_that_knows_enough_and_lets_it():
+    network = swinging()
+    network.add(Agent(Rehearse((ProportionalShares(),))))
+    with pytest.raises(ValueError, match="sees: got the network, expected a DigitalTwin, in which Rehearse tries"):
+        network.run(1.0)
+    network = swinging()
+    twin = network.add(DigitalTwin(period_s=0.2, delay_s=0.3, policy=AccessPolicy((forbid("spy", "traffic"),))))
+    network.add(Agent(Rehearse((ProportionalShares(),), futures=1), sees=twin, every_s=0.25, name="friend"))
+    network.add(Agent(Rehearse((ProportionalShares(),), futures=1), sees=twin, every_s=0.25, name="spy"))
+    network.run(1.0)
+    refusals = {by: [r.refused for r in network.actions if r.by == by and r.refused] for by in ("friend", "spy")}
+    assert len(refusals["friend"]) == 2  # at 0 and at 0.25 s nothing had come yet
+    assert all("has not heard yet" in reason for reason in refusals["friend"])
+    assert len(refusals["spy"]) == 5
+    assert all("which the access policy forbids" in reason for reason in refusals["spy"])
+    copy = Network.restored(network.snapshot())
+    network.run(2.0)
+    copy.run(2.0)
+    assert copy.snapshot().digest() == network.snapshot().digest()
 
 
 def test_fail_over_changes_shares_when_an_element_fails_and_when_it_is_back():

@@ -17,6 +17,7 @@ from wirelesslab.network.agents.plans import (
     StaticShares,
 )
 from wirelesslab.network.agents.policy import Policy
+from wirelesslab.network.agents.rehearsal import Rehearse
 from wirelesslab.network.agents.rules import POLICIES, FailOver, MaxWeight, Reserve
 from wirelesslab.network.cells import Cells, Demand
 from wirelesslab.network.failures import Outage, RandomFailures
@@ -69,9 +70,9 @@ __all__ = [
     "FixedSize", "Flow", "FlowAccess", "FlowRecord", "ForeseenShares", "Ftp3", "Haptics", "HyperexponentialSize",
     "LinkBudget", "Mandate", "MaxMinShares", "MaxWeight", "Movement", "Network", "OnOff", "Outage", "ParetoSize",
     "Periodic", "Plan", "Planner", "Poisson", "Policy", "ProportionalShares", "RadioAccess", "RandomFailures",
-    "Reserve", "ResourceRatio", "RoundRobin", "Run", "SNssai", "Scheduler", "SeasonalShares", "ServiceLevel",
-    "SetActive", "SetRatios", "SetUp", "Slice", "SliceManager", "SliceView", "SlotAccess", "SlotRadio",
-    "Snapshot", "SquareRootShares", "StaticShares", "StrictPriority", "Trace", "TrafficModel", "TrafficTrace",
-    "View", "WeightedFair", "XrVideo", "hex_cells", "line", "load_trace", "metro", "single_cell", "theory",
-    "user_schedulers",
+    "Rehearse", "Reserve", "ResourceRatio", "RoundRobin", "Run", "SNssai", "Scheduler", "SeasonalShares",
+    "ServiceLevel", "SetActive", "SetRatios", "SetUp", "Slice", "SliceManager", "SliceView", "SlotAccess",
+    "SlotRadio", "Snapshot", "SquareRootShares", "StaticShares", "StrictPriority", "Trace", "TrafficModel",
+    "TrafficTrace", "View", "WeightedFair", "XrVideo", "hex_cells", "line", "load_trace", "metro", "single_cell",
+    "theory", "user_schedulers",
 ]  # fmt: skip

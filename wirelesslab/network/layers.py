@@ -33,7 +33,7 @@ LAYERS: dict[Layer, tuple[str, ...]] = {
     ),
     # Who decides.
     "control": (
-        "agents.agent", "agents.convex", "agents.mandate", "agents.plans", "agents.policy", "agents.rules", "agents.ways",
+        "agents.agent", "agents.convex", "agents.mandate", "agents.plans", "agents.policy", "agents.rehearsal", "agents.rules", "agents.ways",
         "planning",
     ),
     # What people see, and what they write.

@@ -24,7 +24,7 @@ from wirelesslab import check
 from wirelesslab.network.agents.mandate import Mandate
 from wirelesslab.network.agents.plans import Plan
 from wirelesslab.network.agents.policy import Policy, reads_of, wishes_of
-from wirelesslab.network.agents.rules import Reserve
+from wirelesslab.network.agents.rules import Reserve, policy_of
 from wirelesslab.network.agents.ways import check_place, way_back_s, way_there_s
 from wirelesslab.network.view import Action, SetRatios, View, Wish
 
@@ -189,11 +189,6 @@ class Agent:
         yield from live(network, self, name, mind)
 
 
-def policy_of(policy: Policy | Plan) -> Any:
-    """Return a policy as it is, a plan as a policy."""
-    return policy if hasattr(policy, "act") else Reserve(policy)
-
-
 def begin(network: "Network", agent: Agent, decisions_kept: int = DECISIONS_KEPT) -> Mind:
     """Return the mind of an agent that begins now."""
     seen, policy = agent.sees, deepcopy(policy_of(agent.policy))
@@ -201,7 +196,11 @@ def begin(network: "Network", agent: Agent, decisions_kept: int = DECISIONS_KEPT
         sees = ""
     else:
         sees = seen if isinstance(seen, str) else network.name_of(seen)
-    network.seen(sees)
+    if hasattr(policy, "act_with") and not hasattr(network.seen(sees), "best_of"):
+        msg = (
+            f"sees: got {sees or 'the network'}, expected a DigitalTwin, in which {type(policy).__name__} tries wishes"
+        )
+        raise ValueError(msg)
     check_place(network, agent.at)
     if agent.mandate is not None:
         agent.mandate.check(network)
@@ -244,8 +243,11 @@ def _decide(network: "Network", agent: Agent, name: str, mind: Mind) -> Decision
     if agent.mandate is not None:
         view = replace(view, reserved=agent.mandate.reserved(network))
     try:
-        wishes = wishes_of(mind.policy.act(view))
-    except ValueError as error:
+        if hasattr(mind.policy, "act_with"):
+            wishes = wishes_of(mind.policy.act_with(view, seen, by=name))
+        else:
+            wishes = wishes_of(mind.policy.act(view))
+    except (ValueError, PermissionError) as error:
         _refuse(network, name, mind, f"decide from {what}", str(error))
         return None
     if not wishes:

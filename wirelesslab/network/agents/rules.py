@@ -6,7 +6,7 @@ To add one, write a class with `act` and name it in `POLICIES`; its specs run by
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from math import floor
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -206,6 +206,11 @@ def waiting_bytes(view: View, domain: Domain, element: str = "") -> Mapping[str,
         msg = f"queues: the view shows none of {element or domain}, expected one that shows what waits there"
         raise ValueError(msg + check.nearest(element, view.queues))
     return {name: sum(waiting.get(name, 0) for waiting in chosen) for name in view.slices}
+
+
+def policy_of(policy: Policy | Plan) -> Any:
+    """Return a policy as it is, a plan as a policy."""
+    return policy if hasattr(policy, "act") else Reserve(policy)
 
 
 def _said(share: float) -> float:
