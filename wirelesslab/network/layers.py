@@ -33,8 +33,8 @@ LAYERS: dict[Layer, tuple[str, ...]] = {
     ),
     # Who decides.
     "control": (
-        "agents.agent", "agents.convex", "agents.mandate", "agents.plans", "agents.policy", "agents.rehearsal", "agents.rules", "agents.ways",
-        "planning",
+        "agents.agent", "agents.convex", "agents.mandate", "agents.plans", "agents.policy", "agents.rehearsal",
+        "agents.rules", "agents.ways", "planning",
     ),
     # What people see, and what they write.
     "report": (
