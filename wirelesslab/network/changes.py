@@ -11,6 +11,15 @@ if TYPE_CHECKING:
     from wirelesslab.network.simulation import Network
 
 
+def tried(network: "Network", action: Action, by: str) -> str:
+    """Do what is wished; return why it was refused, "" if it was done."""
+    try:
+        carry_out(network, action, by)
+    except (ValueError, TypeError) as error:
+        return str(error)
+    return ""
+
+
 def carry_out(network: "Network", action: Action, by: str) -> None:
     """Do what is wished; nothing has changed if it is refused.
 
@@ -20,6 +29,8 @@ def carry_out(network: "Network", action: Action, by: str) -> None:
     """
     if isinstance(action, SetRatios):
         _set_ratios(network, action)
+        told, place = network.told.setdefault(by, {}), (action.domain, action.element)
+        told[place] = {**told.get(place, {}), **action.ratios}
     elif isinstance(action, SetUp):
         _set_up(network, action, by)
     elif isinstance(action, SetActive):

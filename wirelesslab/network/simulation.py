@@ -13,7 +13,7 @@ import simpy
 from wirelesslab import check
 from wirelesslab.network.agenda import Agenda, exact_delay
 from wirelesslab.network.books import FlowBook
-from wirelesslab.network.changes import carry_out, send_another_way
+from wirelesslab.network.changes import send_another_way, tried
 from wirelesslab.network.flows import Flow, FlowRecord, OnTheWay, Outcome, Packet, check_flow
 from wirelesslab.network.queues import Station
 from wirelesslab.network.routing import Routes
@@ -22,7 +22,7 @@ from wirelesslab.network.schedulers import Scheduler, WeightedFair
 from wirelesslab.network.slices import DOMAINS, Domain, ResourceRatio, Slice, check_slices
 from wirelesslab.network.snapshots import Snapshot, take_over, written_state
 from wirelesslab.network.topology import check_graph
-from wirelesslab.network.view import Action, ActionRecord, SetRatios, View
+from wirelesslab.network.view import Action, ActionRecord, View
 from wirelesslab.rng import stream
 
 if TYPE_CHECKING:
@@ -493,17 +493,7 @@ class Network:
         """Do what is wished or refuse it; the record says which, and the run goes on."""
         if self.agenda.waking:
             self._refuse_while_waking("apply")
-        refused = ""
-        try:
-            carry_out(self, action, by)
-        except (ValueError, TypeError) as error:
-            refused = str(error)
-        else:
-            if isinstance(action, SetRatios):
-                told = self.told.setdefault(by, {})
-                place = action.domain, action.element
-                told[place] = {**told.get(place, {}), **action.ratios}
-        return self._note(action, by, refused)
+        return self._note(action, by, tried(self, action, by))
 
     def refuse(self, action: Action, reason: str, by: str) -> ActionRecord:
         """Record a wish that was refused before it could be tried: too late, or beyond what somebody may do."""
