@@ -270,24 +270,53 @@ def test_weights_for_another_number_of_slices_are_refused_where_they_are_used():
     with pytest.raises(ValueError, match="weights: got 1, expected one for each of the 2 slices"):
         ConvexShares(capacity_bps=10.0, weights=(1.0,)).shares(np.ones((1, 2)), 1)
     with pytest.raises(ValueError, match="weights: got 1, expected one for each of"):
-        MaxWeight(weights=(1.0,)).act(view_of(queues={LINK: {"embb": 1}}))
+        MaxWeight(weights=(1.0,)).act(view_of(queues={LINK: {"embb": 1, "urllc": 1}}))
 
 
 # --- rules that see queues, or failures ------------------------------------------------------------------
 
 
 def test_max_weight_gives_what_nobody_has_reserved_to_the_largest_weighted_queue():
-    queues = {LINK: {"embb": 500, "urllc": 400}, "core->cloud": {"embb": 0, "urllc": 300}, "edge-1": {"embb": 9_000}}
+    queues = {
+        LINK: {"embb": 500, "urllc": 400},
+        "core->cloud": {"embb": 0, "urllc": 300},
+        "edge-1": {"embb": 9_000, "urllc": 0},
+    }
     longest = MaxWeight(element=LINK).act(view_of(queues=queues))
     assert {name: ratio.min for name, ratio in longest.ratios.items()} == {"embb": 1.0, "urllc": 0.0}
     weighted = MaxWeight(element=LINK, weights=(1.0, 2.0), most=0.5).act(view_of(queues=queues))
     assert {name: ratio.min for name, ratio in weighted.ratios.items()} == {"embb": 0.0, "urllc": 0.5}
     whole = MaxWeight().act(view_of(queues=queues))  # 500 against 700 on all links; servers do not count
     assert whole.ratios["urllc"].min == 1.0
-    reserved = {"transport": {"embb": ResourceRatio(min=0.3, max=0.5), "urllc": ResourceRatio(dedicated=0.1, min=0.2)}}
+    kept = {"embb": ResourceRatio(min=0.3, max=0.5), "urllc": ResourceRatio(dedicated=0.1, min=0.2)}
+    reserved = {("transport", LINK): kept, ("transport", "core->cloud"): {"embb": ResourceRatio(min=0.9)}}
     inside = MaxWeight(element=LINK).act(view_of(queues=queues, reserved=reserved))
     assert inside.ratios["embb"] == ResourceRatio(min=0.5, max=0.5)  # 0.8 would be beyond its ceiling
-    assert inside.ratios["urllc"] == reserved["transport"]["urllc"]
+    assert inside.ratios["urllc"] == kept["urllc"]
+
+
+def test_the_tightest_reservation_that_holds_on_an_element_is_kept_there():
+    reserved = {
+        ("transport", ""): {"embb": ResourceRatio(min=0.2, max=0.9)},
+        ("transport", LINK): {"embb": ResourceRatio(dedicated=0.1, min=0.1, max=0.6)},
+        ("compute", ""): {"embb": ResourceRatio(min=0.7)},
+    }
+    view = view_of(reserved=reserved)
+    assert view.kept("embb", "transport", LINK) == ResourceRatio(dedicated=0.1, min=0.2, max=0.6)
+    assert view.kept("embb", "transport", "core->cloud") == ResourceRatio(min=0.2, max=0.9)
+    assert view.kept("embb", "transport") == ResourceRatio(dedicated=0.1, min=0.2, max=0.6)
+    assert view.kept("urllc", "transport") == ResourceRatio()
+
+
+def test_an_agent_at_the_edge_needs_no_more_than_a_local_twin_of_its_queues():
+    network = swinging(seed=2)
+    twin = DigitalTwin(period_s=0.05, at="edge-1", scope=("edge-1",), attributes=("queues",), name="local")
+    network.add(twin)
+    network.add(Agent(MaxWeight(element=LINK), sees=twin, at="edge-1", every_s=0.05, name="agent"))
+    network.run(3.0)
+    assert len(network.actions) > 20
+    assert not [record for record in network.actions if record.refused]
+    assert [(read.by, read.attribute) for read in twin.reads()] == [("agent", "queues")]
 
 
 def test_max_weight_changes_nothing_when_nothing_waits_and_needs_to_see_queues():

@@ -52,7 +52,8 @@ class View:
         down: Names of links, nodes and cells that are out of service.
         queues: Bytes that wait or are in service, by link or server and slice; empty when that is not known.
         ages_s: How old each attribute shown is, by name; empty when it is seen as it is.
-        reserved: What the one who looks must leave each slice, by domain and slice; empty when that is nothing.
+        reserved: What the one who looks must leave each slice, by (domain, element or "") and slice; empty when that
+            is nothing. See `kept`.
         before: The view that windows are reckoned from; None reckons from the start.
     """
 
@@ -62,7 +63,7 @@ class View:
     down: tuple[str, ...] = ()
     queues: Mapping[str, Mapping[str, int]] = field(default_factory=dict, repr=False)
     ages_s: Mapping[str, float] = field(default_factory=dict)
-    reserved: Mapping[Domain, Mapping[str, ResourceRatio]] = field(default_factory=dict)
+    reserved: Mapping[tuple[Domain, str], Mapping[str, ResourceRatio]] = field(default_factory=dict)
     before: "View | None" = field(default=None, repr=False)
 
     def _window(self, name: str, what: str) -> float:
@@ -87,12 +88,27 @@ class View:
         flows = self._window(name, "delivered_flows")
         return self._window(name, "delay_seconds") / flows if flows else float("nan")
 
+    def kept(self, name: str, domain: Domain, element: str = "") -> ResourceRatio:
+        """Return what must be left to a slice on an element, or everywhere in a domain: see `kept_for`."""
+        return kept_for(self.reserved, name, domain, element)
+
     def late_share(self, name: str) -> float:
         """Share that was late or lost of what ended in the window and what is overdue now; nan if there is nothing."""
         overdue = self.slices[name].overdue_flows
         ended = self._window(name, "delivered_flows") + self._window(name, "lost_flows") + overdue
         bad = self._window(name, "late_flows") + self._window(name, "lost_flows") + overdue
         return bad / ended if ended else float("nan")
+
+
+def kept_for(
+    reserved: Mapping[tuple[Domain, str], Mapping[str, ResourceRatio]], name: str, domain: Domain, element: str = ""
+) -> ResourceRatio:
+    """Return the tightest of a slice's reservations on an element; for all of a domain, of those on any element."""
+    places = [place for place in reserved if place[0] == domain and (not place[1] or element in {"", place[1]})]
+    told = [reserved[place][name] for place in places if name in reserved[place]]
+    least = max((ratio.min for ratio in told), default=0.0)
+    most = max(min((ratio.max for ratio in told), default=1.0), least)
+    return ResourceRatio(dedicated=max((ratio.dedicated for ratio in told), default=0.0), min=least, max=most)
 
 
 class Action(Protocol):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from wirelesslab import check
 from wirelesslab.network.slices import DOMAINS, Domain, ResourceRatio
-from wirelesslab.network.view import Action, SetActive, SetRatios, SetUp
+from wirelesslab.network.view import Action, SetActive, SetRatios, SetUp, kept_for
 
 if TYPE_CHECKING:
     from wirelesslab.network.simulation import Network
@@ -84,27 +84,19 @@ class Mandate:
         return f"outside the mandate: {name} are {', '.join(allowed) or 'none'}, got {value}"
 
     def _below(self, action: SetRatios, network: "Network") -> str:
-        for reserved in self._reserved(network, action.domain, action.element):
-            for name, wished in action.ratios.items():
-                kept = reserved.get(name, ResourceRatio())
-                if min(wished.dedicated - kept.dedicated, wished.min - kept.min, kept.max - wished.max) < -ROUNDING:
-                    return (
-                        f"outside the reservation: {self.floor} keeps {_said(kept)} (dedicated/min/max) for {name}, "
-                        f"got {_said(wished)}"
-                    )
+        reserved = self.reserved(network)
+        for name, wished in action.ratios.items():
+            kept = kept_for(reserved, name, action.domain, action.element)
+            if min(wished.dedicated - kept.dedicated, wished.min - kept.min, kept.max - wished.max) < -ROUNDING:
+                return (
+                    f"outside the reservation: {self.floor} keeps {_said(kept)} (dedicated/min/max) for {name}, "
+                    f"got {_said(wished)}"
+                )
         return ""
 
-    def _reserved(self, network: "Network", domain: Domain, element: str) -> list[Mapping[str, ResourceRatio]]:
-        if not self.floor:
-            return []
-        told = network.in_force(self.floor).items()
-        return [ratios for (d, e), ratios in told if d == domain and (not e or not element or e == element)]
-
-    def reserved(self, network: "Network") -> dict[Domain, dict[str, ResourceRatio]]:
-        """Return what the planner has reserved of whole domains, by domain and slice: what an operator is shown."""
-        if not self.floor:
-            return {}
-        return {domain: dict(ratios) for (domain, e), ratios in network.in_force(self.floor).items() if not e}
+    def reserved(self, network: "Network") -> Mapping[tuple[Domain, str], Mapping[str, ResourceRatio]]:
+        """Return what the planner has reserved, by (domain, element or "") and slice: what an operator is shown."""
+        return {place: dict(ratios) for place, ratios in network.in_force(self.floor).items()} if self.floor else {}
 
 
 def _said(ratio: ResourceRatio) -> str:

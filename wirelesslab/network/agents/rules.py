@@ -70,6 +70,9 @@ class Reserve:
     def act(self, view: View) -> SetRatios | None:
         """Return the plan's shares for the window that begins."""
         names = list(view.slices)
+        if not names:
+            msg = "slices: the view shows none, expected one that shows what each slice was offered"
+            raise ValueError(msg)
         if view.before is not None and view.time_s > self.seen_s:
             self.history.append(np.array([view.offered_bps(name) for name in names]))
             del self.history[: -self.history_windows]
@@ -115,7 +118,7 @@ class MaxWeight:
         most: Guaranteed to the longest queue at most, of what nobody has reserved.
     """
 
-    reads: ClassVar[tuple[str, ...]] = ("slices", "queues")
+    reads: ClassVar[tuple[str, ...]] = ("queues",)
     domain: Domain = "transport"
     element: str = ""
     weights: tuple[float, ...] = ()
@@ -132,15 +135,15 @@ class MaxWeight:
         Raises:
             ValueError: The view shows no such queue, or the weights are not one for each slice.
         """
-        names, weights = list(view.slices), self.weights or (1.0,) * len(view.slices)
+        waiting = waiting_bytes(view, self.domain, self.element)
+        names, weights = list(waiting), self.weights or (1.0,) * len(waiting)
         if len(weights) != len(names):
             msg = f"weights: got {len(weights)}, expected one for each of {names}"
             raise ValueError(msg)
-        waiting = waiting_bytes(view, self.domain, self.element)
-        backlog = [waiting.get(name, 0) * weight for name, weight in zip(names, weights, strict=True)]
+        backlog = [waiting[name] * weight for name, weight in zip(names, weights, strict=True)]
         if not any(backlog):
             return None
-        kept = {name: view.reserved.get(self.domain, {}).get(name, ResourceRatio()) for name in names}
+        kept = {name: view.kept(name, self.domain, self.element) for name in names}
         longest = names[int(np.argmax(backlog))]
         extra = self.most * max(1 - sum(ratio.min for ratio in kept.values()), 0.0)
         ratios = {}
@@ -205,7 +208,7 @@ def waiting_bytes(view: View, domain: Domain, element: str = "") -> Mapping[str,
     if element or not chosen:
         msg = f"queues: the view shows none of {element or domain}, expected one that shows what waits there"
         raise ValueError(msg + check.nearest(element, view.queues))
-    return {name: sum(waiting.get(name, 0) for waiting in chosen) for name in view.slices}
+    return {name: sum(waiting[name] for waiting in chosen) for name in chosen[0]}
 
 
 def policy_of(policy: Policy | Plan) -> Any:
