@@ -27,6 +27,7 @@ SMALL = {
     "slice_isolation": "--floods 1,10 --link-s 0.5 --cell-s 0.5 --replicas 3",
     "planning_and_operation": "--replicas 2 --days 1 --day-s 8",
     "failure_recovery": "--replicas 2 --packet-bytes 50000",
+    "hybrid_models": "--replicas 2 --samples 8,20 --tests 4 --packets 300",
     "growth": "--users 200,400,2000 --fit-from 100 --rounds 2 --processes 1",
 }
 
