@@ -196,7 +196,8 @@ def begin(network: "Network", agent: Agent, decisions_kept: int = DECISIONS_KEPT
         sees = ""
     else:
         sees = seen if isinstance(seen, str) else network.name_of(seen)
-    if hasattr(policy, "act_with") and not hasattr(network.seen(sees), "best_of"):
+    stage = network.seen(sees)
+    if hasattr(policy, "act_with") and not hasattr(stage, "best_of"):
         msg = (
             f"sees: got {sees or 'the network'}, expected a DigitalTwin, in which {type(policy).__name__} tries wishes"
         )
