@@ -14,6 +14,7 @@ from wirelesslab.network import (
     Agent,
     ConvexShares,
     FailOver,
+    Mandate,
     MaxMinShares,
     MaxWeight,
     Network,
@@ -384,14 +385,24 @@ def test_a_rehearsal_needs_a_twin_that_knows_enough_and_lets_it():
     network.add(Agent(Rehearse((ProportionalShares(),), futures=1), sees=twin, every_s=0.25, name="spy"))
     network.run(1.0)
     refusals = {by: [r.refused for r in network.actions if r.by == by and r.refused] for by in ("friend", "spy")}
-    assert len(refusals["friend"]) == 2  # at 0 and at 0.25 s nothing had come yet
-    assert all("has not heard yet" in reason for reason in refusals["friend"])
-    assert len(refusals["spy"]) == 5
+    assert refusals["friend"] == []
+    assert len(refusals["spy"]) == 3  # at 0 and at 0.25 s nothing had come yet, and agents waited
     assert all("which the access policy forbids" in reason for reason in refusals["spy"])
     copy = Network.restored(network.snapshot())
     network.run(2.0)
     copy.run(2.0)
     assert copy.snapshot().digest() == network.snapshot().digest()
+
+
+def test_what_is_outside_the_mandate_is_not_even_tried():
+    network = swinging()
+    twin = network.add(DigitalTwin(period_s=0.2, window_s=0.5))
+    elsewhere = Reserve(ProportionalShares(), element="core->cloud")
+    mandate = Mandate(elements=(LINK,))
+    agent = network.add(Agent(Rehearse((elsewhere,), futures=1), sees=twin, every_s=0.5, mandate=mandate))
+    network.run(3.0)
+    assert mind_of(network, agent).policy.rehearsals == 0
+    assert not network.actions
 
 
 def test_fail_over_changes_shares_when_an_element_fails_and_when_it_is_back():

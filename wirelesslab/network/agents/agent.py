@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import KW_ONLY, dataclass, replace
+from functools import partial
 from math import inf, nan
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -126,7 +127,7 @@ class Agent:
     Attributes:
         policy: A `Policy`, or a `Plan`, which then reserves shares of links that are lent when idle
             (say `Reserve(plan, ...)` for another domain or element, or for shares that are not lent).
-        sees: A twin, its name, or the network (None).
+        sees: A twin, its name, or the network (None). While a twin has heard nothing yet, its agents wait.
         at: Node where it sits. What a twin shows takes the way from the twin's node; what the network itself shows
             takes the way from the farthest node. Actions take the way to their link or node, or to the farthest
             node if they concern all. "" sits beside the network and needs no time for anything.
@@ -241,11 +242,13 @@ def _decide(network: "Network", agent: Agent, name: str, mind: Mind) -> Decision
     except PermissionError as error:
         _refuse(network, name, mind, f"look at {what}", str(error))
         return None
+    if view.ages_s and min(view.ages_s.values()) == inf:
+        return None  # a twin that has heard nothing yet
     if agent.mandate is not None:
         view = replace(view, reserved=agent.mandate.reserved(network))
     try:
         if hasattr(mind.policy, "act_with"):
-            wishes = wishes_of(mind.policy.act_with(view, seen, by=name))
+            wishes = wishes_of(mind.policy.act_with(view, seen, by=name, forbids=partial(_forbids, network, agent)))
         else:
             wishes = wishes_of(mind.policy.act(view))
     except (ValueError, PermissionError) as error:
@@ -295,8 +298,8 @@ def _enforce(network: "Network", agent: Agent, name: str, mind: Mind, decision: 
             reason = "no action, expected SetRatios, SetUp or SetActive"
         elif late_s > ROUNDING_S:
             reason = f"late: enforced {late_s:.3g} s after its deadline of {agent.deadline_s:g} s since the look"
-        elif agent.mandate is not None:
-            reason = agent.mandate.forbids(wish, network)
+        else:
+            reason = _forbids(network, agent, wish)
         done = network.refuse(wish, reason, by=name) if reason else network.apply(wish, by=name)
         refused.append(done.refused)
     mind.pending = None
@@ -305,6 +308,11 @@ def _enforce(network: "Network", agent: Agent, name: str, mind: Mind, decision: 
     mind.num_refused += sum(map(bool, refused))
     if network.trace is not None and (agent.at or mind.sees):  # otherwise nothing takes time
         _write_spans(network.trace, name, mind.sees, decision)
+
+
+def _forbids(network: "Network", agent: Agent, wish: Action) -> str:
+    """Return why the agent may not have this wish now; "" if it may."""
+    return "" if agent.mandate is None else agent.mandate.forbids(wish, network)
 
 
 def _write_spans(trace: "Trace", name: str, sees: str, decision: DecisionRecord) -> None:

@@ -1,5 +1,6 @@
 """Think before you act: what several policies wish is tried in the twin first."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -60,15 +61,21 @@ class Rehearse:
         msg = "rehearse: got a view without a twin to try wishes in; let the agent see a DigitalTwin"
         raise ValueError(msg)
 
-    def act_with(self, view: View, twin: Stage, *, by: str) -> tuple[Action, ...]:
+    def act_with(self, view: View, twin: Stage, *, by: str, forbids: Callable[[Action], str]) -> tuple[Action, ...]:
         """Return the wish of the highest score; () if doing nothing is as good.
+
+        Args:
+            view: What is seen.
+            twin: Where wishes are tried.
+            by: Who asks.
+            forbids: Says why an action is outside the agent's mandate; such wishes are not tried.
 
         Raises:
             PermissionError: `by` may not rehearse in this twin.
             ValueError: The twin does not know enough yet.
         """
         answers: list[Any] = [wishes_of(policy.act(view)) for policy in self.policies]  # type: ignore[union-attr]
-        wishes = [answer for answer in answers if answer]
+        wishes = [answer for answer in answers if answer and not any(map(forbids, answer))]
         if not wishes:
             return ()
         self.rehearsals += 1
