@@ -354,6 +354,15 @@ def test_a_file_brings_twins_and_agents_to_life():
     assert mind.decisions[-1].age_s <= 0.05 + 0.01 + 1e-9  # the twin's period and delay
 
 
+def test_a_planner_of_a_file_may_see_a_twin():
+    text = AGENTS.replace("window_s: 0.5,", "window_s: 0.5, sees: edge-twin,")
+    network = NetworkScenario.from_text(text).build()
+    network.run(2.0)
+    (read,) = [read for read in network.seen("edge-twin").reads() if read.by == "planner-1"]
+    assert (read.attribute, read.shown) == ("slices", 5)
+    assert network.record("planner-1", lambda: None).decisions[-1].age_s > 0
+
+
 @pytest.mark.parametrize(
     ("old", "new", "reason"),
     [
@@ -362,6 +371,7 @@ def test_a_file_brings_twins_and_agents_to_life():
         ("at: edge-1\n", "at: edge-11\n", "agents[0]: got 'edge-11', expected a node of the network; did you mean"),
         ("kind: reserve", "kind: reserv", "agents[0].policy.kind: got 'reserv', expected one of reserve, max_weight"),
         ("scope: [gnb-1", "scope: [gnb-9", "twins[0]: got 'gnb-9', expected a node of the network"),
+        ("window_s: 0.5,", "window_s: 0.5, sees: tw,", "planner.sees: got 'tw', expected a twin, one of ['edge-twin']"),
         ("delay_s: 0.01", "delay_s: -1.0", "twins[0].delay_s: got -1"),
     ],
 )

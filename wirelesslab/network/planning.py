@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from wirelesslab import check
-from wirelesslab.network.agents.agent import Agent, Mind, begin, live
+from wirelesslab.network.agents.agent import Agent, Mind, Seen, begin, live
 from wirelesslab.network.agents.plans import Plan
 from wirelesslab.network.agents.rules import Reserve
 from wirelesslab.network.agents.ways import longest_way_s
@@ -28,8 +28,9 @@ class Planner:
         domain: What is reserved.
         dedicated: Whether the shares are each slice's own, idle or not; otherwise they are guarantees,
             and what is idle is lent.
-        at: Node where it sits: what it sees takes the longest way through the network to get there, and
-            what it decides takes as long to get back. "" sits beside the network and needs no time.
+        sees: A twin, its name, or the network (None).
+        at: Node where it sits: what it sees takes the way to get there, and what it decides the way back (see
+            `Agent`). "" sits beside the network and needs no time.
         decide_s: Time that a decision takes, at a node.
         history_windows: Windows that are remembered.
         part: Of the domain that is reserved; operators may give the rest to whom they like.
@@ -40,6 +41,7 @@ class Planner:
     window_s: float
     domain: Domain = "transport"
     dedicated: bool = True
+    sees: Seen | str | None = None
     at: str = ""
     decide_s: float = 1e-3
     history_windows: int = 1000
@@ -60,7 +62,12 @@ class Planner:
             part=self.part,
             history_windows=self.history_windows,
         )
-        return Agent(policy, at=self.at, every_s=self.window_s, decide_s=self.decide_s)
+        return Agent(policy, sees=self.sees, at=self.at, every_s=self.window_s, decide_s=self.decide_s)
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The attributes that it reads of a twin."""
+        return self.agent.reads
 
     def run(self, network: "Network") -> "Story":
         """Sense at the start of every window, decide, and enforce as soon as the way there and back allows.

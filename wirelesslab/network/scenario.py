@@ -150,10 +150,10 @@ class NetworkScenario:
             self._try(("failures", i, "element"), partial(network.check_element, part.element))
             if count == len(self._wrong):
                 self._try(("failures", i), partial(_add_built, network, part))
-        if data.planner is not None:
-            self._add_planner(network)
         for i, part in enumerate(data.twins):
             self._try(("twins", i), partial(_add_built, network, part))
+        if data.planner is not None:
+            self._add_planner(network)
         self._add_agents(network)
         self._stop_if_wrong()
         return network
@@ -178,6 +178,8 @@ class NetworkScenario:
         self._try(("planner", "plan"), first_plan)
         if planner.at:
             self._try(("planner", "at"), lambda: network.check_node(planner.at))
+        if not self._wrong:
+            self._try(("planner",), lambda: network.seen(planner.sees or ""))
         self._try(("planner",), lambda: network.add(planner))
 
     def _add_agents(self, network: Network) -> None:

@@ -195,7 +195,7 @@ def scenario_model() -> type[Part]:
         handover=(rule | None, None),
     )  # fmt: skip
     plan = family(PLANS, protocol=Plan)
-    planner: Any = model_of(Planner, families={Plan: plan}, tagged=False)
+    planner: Any = model_of(Planner, families={Plan: plan, Seen | str | None: str | None}, tagged=False)
     shares = model_of(ResourceRatio, tagged=False)
     agent_words = {
         Policy | Plan: family(POLICIES, families={Plan: plan, ResourceRatio: shares}),
