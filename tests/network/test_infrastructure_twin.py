@@ -306,6 +306,18 @@ def test_before_a_whole_window_the_mean_since_the_start_is_known():
     assert history.offered().end_s == 2.0
 
 
+def test_a_twin_that_comes_late_reckons_from_when_it_came():
+    network, _ = loaded()
+    network.run(until_s=50.0)
+    network.apply(SetUp(element="edge-2->edge-3", up=False))
+    late = network.add(DigitalTwin(period_s=1.0, window_s=10.0, name="late"))
+    network.run(until_s=52.0)
+    flows = late.known().offered.flows_per_s
+    # two seconds of two Poisson processes of 50 per second: five standard deviations
+    assert flows.shape == (1, 2)
+    assert np.all(np.abs(flows - 50) < 5 * np.sqrt(100) / 2)
+
+
 def test_memory_does_not_grow_with_simulated_time():
     history = TrafficHistory(window_s=1.0, windows=5, start_s=0.0)
     for stamp_s in range(100):

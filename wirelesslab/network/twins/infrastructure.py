@@ -145,7 +145,7 @@ class DigitalTwin:
                 a: rule.begin(network.rng("twins", self.name, "sync", a), rows[a], now) for a, rule in self.sync.items()
             },
             sent={a: np.zeros(num, np.int64) for a, num in rows.items()},
-            mirrors={a: _nothing_known(num) for a, num in rows.items()},
+            mirrors={a: replace(Mirror.empty({"": np.zeros(num)}), values={}) for a, num in rows.items()},
             told={a: [None] * num for a, num in rows.items()},
             bag=Postbag(network.rng("twins", self.name, "air")),
             audit=AuditLog(self.name),
@@ -291,11 +291,6 @@ class DigitalTwin:
         """Return who has asked for what, with counts."""
         return self._state.audit.table()
 
-    @property
-    def audit(self) -> AuditLog:
-        """The log itself, to look at."""
-        return self._state.audit
-
     # --- what would be ---------------------------------------------------------------------------------------
 
     def known(self, *, by: str = "") -> Known:
@@ -401,7 +396,3 @@ class DigitalTwin:
         fresh._bind(network)
         fresh._state = cast(_State, state["state"])
         return fresh
-
-
-def _nothing_known(rows: int) -> Mirror:
-    return replace(Mirror.empty({"": np.zeros(rows)}), values={})

@@ -83,7 +83,7 @@ class TrafficHistory:
     def offered(self) -> Offered:
         """Return what is known. A source that has fallen silent is taken to go on as in its last window.
 
-        Before a whole window is known, there is one with the mean rate since the start.
+        Before a whole window is known, there is one with the mean rate since the twin began, or else the network.
         """
         series = tuple(sorted((index, a, sink) for a, (_, counts) in self.newest.items() for index, sink in counts))
         known = [len(ends) - 1 for ends in self.ends.values() if len(ends) > 1]
@@ -101,8 +101,10 @@ class TrafficHistory:
                 shown = np.concatenate([whole, np.full(behind, whole[-1])])[-len(flows) :]
                 flows[-shown.size :, column] = shown
                 flows[: -shown.size, column] = shown[0]
-            elif stamp_s > self.start_s:
-                flows[:, column] = counts[key][0] / (stamp_s - self.start_s)
+            elif ends and stamp_s > (since_s := self._end_s(self.number[source])):
+                flows[:, column] = (counts[key][0] - ends[-1][0]) / (stamp_s - since_s)
+            elif stamp_s > 0:
+                flows[:, column] = counts[key][0] / stamp_s
             lately = np.subtract(counts[key], ends[0]) if ends else np.array(counts[key])
             moments[column] = lately if lately[0] > 0 else counts[key]
         mean = moments[:, 1:] / moments[:, :1]
