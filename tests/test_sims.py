@@ -28,6 +28,7 @@ SMALL = {
     "planning_and_operation": "--replicas 2 --days 1 --day-s 8",
     "failure_recovery": "--replicas 2 --packet-bytes 50000",
     "hybrid_models": "--replicas 2 --samples 8,20 --tests 4 --packets 300",
+    "terngrad_accuracy_and_bytes": "--replicas 2 --steps 6 --lenet-steps 1",
     "growth": "--users 200,400,2000 --fit-from 100 --rounds 2 --processes 1",
 }
 

@@ -160,6 +160,10 @@ class Replica:
         self.step += 1
         self._gradients = None
 
+    def follow(self, other: "Replica") -> None:
+        """Take over the state of a replica that has applied this step's answer: it is what this one would come to."""
+        self.state, self.step, self._gradients = other.state, other.step, None
+
     def weights(self) -> bytes:
         """Return all that training changes as bytes: equal replicas have equal ones."""
         arrays = self.learner.written(self.state)
