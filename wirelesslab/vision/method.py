@@ -178,7 +178,6 @@ NUMBERS = "numbers"  # the name under which a state's numbers are kept among its
 
 def state_arrays(state: State) -> dict[str, NDArray[Any]]:
     """Return a state as arrays alone, its numbers as the bytes of their JSON."""
-
     said = json.dumps(dict(state.numbers), sort_keys=True).encode()
     return {**state.arrays, NUMBERS: np.frombuffer(said, np.uint8)}
 
@@ -189,7 +188,6 @@ def state_of(arrays: Mapping[str, NDArray[Any]]) -> State:
     Raises:
         ValueError: They lack the numbers, or these cannot be read.
     """
-
     if NUMBERS not in arrays:
         msg = f"state: got arrays without {NUMBERS!r}, expected what state_arrays gives"
         raise ValueError(msg)

@@ -1,0 +1,86 @@
+"""Small nets: LeNet, one for 8 x 8 digits, a CifarNet-like one, and residual nets with BatchNorm.
+
+They return logits. Their initial weights come from `wirelesslab.rng`, so equal seeds give equal weights everywhere.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wirelesslab import check
+from wirelesslab.rng import stream
+
+INPUTS = {
+    "lenet": (28, 28, 1), "digits": (8, 8, 1), "cifarnet": (24, 24, 3), "resnet8": (32, 32, 3), "resnet20": (32, 32, 3),
+}  # fmt: skip
+
+
+def backbone(name: str, *, num_classes: int = 10, shape: tuple[int, int, int] | None = None) -> Any:
+    """Return a Keras model, float32 images in, logits out.
+
+    Args:
+        name: "lenet" (Caffe's: conv 20 @ 5 x 5, pool, conv 50 @ 5 x 5, pool, dense 500, dense; 431,080 parameters),
+            "digits" (the same idea for 8 x 8 images), "cifarnet" (two conv 64 @ 5 x 5, dense 384 and 192, as in
+            TensorFlow's old tutorial but without its local response normalization: our choice),
+            "resnet8" or "resnet20" (He et al. 2016, 6n + 2 layers, projections where the width changes: our choice).
+        num_classes: Logits.
+        shape: h, w, c; the net's usual one when None.
+    """
+    from wirelesslab.tensorflow import tf
+
+    check.one_of(INPUTS, backbone=name)
+    check.positive_integer(num_classes=num_classes)
+    k = tf.keras.layers
+    inputs = tf.keras.Input(shape or INPUTS[name])
+    x = inputs
+    if name == "lenet":
+        for place, width in enumerate((20, 50), 1):
+            x = k.MaxPooling2D(2, name=f"pool_{place}")(k.Conv2D(width, 5, name=f"conv_{place}")(x))
+        x = k.Dense(500, activation="relu", name="dense_1")(k.Flatten(name="flatten")(x))
+    elif name == "digits":
+        x = k.Conv2D(16, 3, padding="same", activation="relu", name="conv_1")(x)
+        x = k.MaxPooling2D(2, name="pool_1")(x)
+        x = k.Conv2D(32, 3, padding="same", activation="relu", name="conv_2")(x)
+        x = k.MaxPooling2D(2, name="pool_2")(x)
+        x = k.Dense(64, activation="relu", name="dense_1")(k.Flatten(name="flatten")(x))
+    elif name == "cifarnet":
+        for place in (1, 2):
+            x = k.Conv2D(64, 5, padding="same", activation="relu", name=f"conv_{place}")(x)
+            x = k.MaxPooling2D(3, 2, padding="same", name=f"pool_{place}")(x)
+        x = k.Dense(384, activation="relu", name="dense_1")(k.Flatten(name="flatten")(x))
+        x = k.Dense(192, activation="relu", name="dense_2")(x)
+    else:
+        x = _residual(k, x, 1 if name == "resnet8" else 3)
+    return tf.keras.Model(inputs, k.Dense(num_classes, name="logits")(x), name=name)
+
+
+def _residual(k: Any, x: Any, blocks: int) -> Any:
+    def normed(x: Any, width: int, stride: int, name: str, size: int = 3) -> Any:
+        x = k.Conv2D(width, size, stride, padding="same", use_bias=False, name=f"{name}_conv")(x)
+        return k.BatchNormalization(momentum=0.9, name=f"{name}_norm")(x)
+
+    x = k.ReLU(name="stem_relu")(normed(x, 16, 1, "stem"))
+    for stage, width in enumerate((16, 32, 64), 1):
+        for block in range(1, blocks + 1):
+            stride, name = (2 if stage > 1 and block == 1 else 1), f"stage_{stage}_block_{block}"
+            y = k.ReLU(name=f"{name}_relu_1")(normed(x, width, stride, f"{name}_1"))
+            y = normed(y, width, 1, f"{name}_2")
+            if stride > 1:
+                x = normed(x, width, stride, f"{name}_skip", 1)
+            x = k.ReLU(name=f"{name}_relu_2")(k.Add(name=f"{name}_add")([x, y]))
+    return k.GlobalAveragePooling2D(name="mean")(x)
+
+
+def initial_weights(model: Any, seed: int) -> dict[str, NDArray[np.float32]]:
+    """Return initial trainable weights by path: He normal for kernels, ones for gamma, zeros for the rest."""
+    found = {}
+    for variable in model.trainable_variables:
+        shape, kind = tuple(variable.shape), variable.path.rpartition("/")[2]
+        if kind == "kernel":
+            scale = np.sqrt(2 / np.prod(shape[:-1]))
+            drawn = stream(seed, "weights", variable.path).standard_normal(shape, dtype=np.float32)
+            found[variable.path] = drawn * np.float32(scale)
+        else:
+            found[variable.path] = np.full(shape, float(kind == "gamma"), np.float32)
+    return found

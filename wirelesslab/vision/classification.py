@@ -1,0 +1,176 @@
+"""Plain supervised classification by cross entropy: the method whose gradients TernGrad makes ternary."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wirelesslab import check
+from wirelesslab.rng import stream
+from wirelesslab.vision.backbones import INPUTS, backbone, initial_weights
+from wirelesslab.vision.data import Data
+from wirelesslab.vision.method import Array, Batch, Epoch, Fit, Gradients, State, state_arrays, state_of
+from wirelesslab.vision.operations import forward_macs
+from wirelesslab.vision.update_rules import UpdateRule
+
+
+@dataclass(frozen=True, kw_only=True)
+class Classifier:
+    """A net that learns classes. Implements `Trainable`.
+
+    BatchNorm: a worker's gradients use the moments of its own batch; the moving moments after the batch travel beside the
+    gradients as float32 and all workers go on with their mean (our choice). Weight decay is added in `apply`,
+    after averaging. There is no dropout and no augmentation, so `gradients` draws nothing.
+
+    Attributes:
+        backbone: A name of `backbones.backbone`.
+        num_classes: Labels.
+        shape: h, w, c of images; the backbone's usual one when None.
+        update: How weights follow gradients.
+        batch_size: Images per step in `fit`.
+        epochs: Passes over the training images in `fit`.
+    """
+
+    backbone: str = "digits"
+    num_classes: int = 10
+    shape: tuple[int, int, int] | None = None
+    update: UpdateRule = UpdateRule()
+    batch_size: int = 64
+    epochs: int = 20
+
+    def __post_init__(self) -> None:
+        check.one_of(INPUTS, backbone=self.backbone)
+        check.positive_integer(num_classes=self.num_classes, batch_size=self.batch_size, epochs=self.epochs)
+
+    def build(self, seed: int, /) -> State:
+        """Return the initial state."""
+        model = self._net()[0]
+        weights = initial_weights(model, seed)
+        moments = {v.path: np.full(tuple(v.shape), float("variance" in v.path), np.float32) for v in model.non_trainable_variables}  # fmt: skip
+        state = State({}, {"step": 0}).with_part("weights", weights).with_part("statistics", moments)
+        return state.with_part("optimizer", self.update.memory(weights))
+
+    def gradients(self, state: State, batch: Batch, rng: np.random.Generator, /) -> Gradients:  # noqa: ARG002
+        """Return the gradients of the batch's mean cross entropy, and the moving moments after it."""
+        images = self._checked(batch[0])
+        labels = np.asarray(batch[1], np.int32)
+        if len(labels) != len(images) or not len(labels) or labels.min() < 0 or labels.max() >= self.num_classes:
+            msg = f"batch: got {len(images)} images with {len(labels)} labels, expected one of 0 to "
+            msg += f"{self.num_classes - 1} for each of at least one image"
+            raise ValueError(msg)
+        loss, slopes, moments = self._net()[1](*self._values(state), images, labels)
+        return Gradients(tuple(g.numpy() for g in slopes), float(loss), tuple(m.numpy() for m in moments))
+
+    def apply(self, state: State, gradients: Sequence[Array], /) -> State:
+        """Return the state one step later."""
+        weights, moments, step = state.part("weights"), state.part("statistics"), int(state.numbers["step"])
+        if len(gradients) != len(weights) + len(moments):
+            msg = f"gradients: got {len(gradients)}, expected {len(weights)} and {len(moments)} statistics"
+            raise ValueError(msg)
+        arrays = list(gradients)
+        fresh, memory = self.update.step(weights, state.part("optimizer"), arrays[: len(weights)], step)
+        moved = {n: np.asarray(a, np.float32) for n, a in zip(moments, arrays[len(weights) :], strict=True)}
+        after = State({}, {**state.numbers, "step": step + 1}).with_part("weights", fresh)
+        return after.with_part("statistics", moved).with_part("optimizer", memory)
+
+    def travels(self, state: State, /) -> dict[str, str]:
+        """Return the names of what travels, and of what kind it is."""
+        kinds = dict.fromkeys(state.part("weights"), "gradient")
+        return kinds | dict.fromkeys(state.part("statistics"), "statistic")
+
+    def written(self, state: State, /) -> Mapping[str, NDArray[Any]]:
+        """Return the whole state as arrays."""
+        return state_arrays(state)
+
+    def restored(self, arrays: Mapping[str, NDArray[Any]], seed: int, /) -> State:
+        """Return the state that was written.
+
+        Raises:
+            ValueError: It is the state of another net or update rule.
+        """
+        state, like = state_of(arrays), self.build(seed)
+        shapes = [{n: (a.shape, a.dtype) for n, a in s.arrays.items()} for s in (state, like)]
+        if shapes[0] != shapes[1]:
+            odd = sorted(n for n in {*shapes[0], *shapes[1]} if shapes[0].get(n) != shapes[1].get(n))
+            msg = f"state: got another architecture or update rule than {self.backbone!r}; {odd[0]!r} does not fit"
+            raise ValueError(msg)
+        return State({name: state.arrays[name] for name in like.arrays}, state.numbers)  # in this net's order
+
+    def fit(self, state: State, data: Data, seed: int, /) -> Fit:
+        """Train on "train" for the epochs; note loss and validation accuracy after each."""
+        train, history = data.only("train"), []
+        check.positive_integer(training_images=len(train))
+        size = min(self.batch_size, len(train))
+        for epoch in range(self.epochs):
+            order, losses = stream(seed, "order", epoch).permutation(len(train)), []
+            for first in range(0, len(train) - size + 1, size):
+                places = order[first : first + size]
+                rng = stream(seed, "step", int(state.numbers["step"]))
+                found = self.gradients(state, (train.images[places], train.labels[places]), rng)
+                state = self.apply(state, found)
+                losses.append(found.loss)
+            scores = {"loss": float(np.mean(losses))}
+            if len(data.splits.get("validation", ())):
+                scores["validation accuracy"] = self.evaluate(state, data.only("validation"))["accuracy"]
+            history.append(Epoch(int(state.numbers["step"]), scores))
+        return Fit(state, tuple(history))
+
+    def logits(self, state: State, images: Array) -> Array:
+        """Return logits, shape (n, classes), with the moving moments."""
+        images, net = self._checked(images), self._net()[2]
+        parts = [net(*self._values(state), images[i : i + 256]).numpy() for i in range(0, len(images), 256)]
+        return np.concatenate([np.zeros((0, self.num_classes), np.float32), *parts])
+
+    def predict(self, state: State, images: Array, /) -> NDArray[np.int64]:
+        """Return labels, shape (n,)."""
+        return self.logits(state, images).argmax(axis=1).astype(np.int64)
+
+    def evaluate(self, state: State, data: Data, /) -> dict[str, float]:
+        """Return "accuracy" and the mean "cross entropy" in nats."""
+        check.positive_integer(images=len(data))
+        logits = self.logits(state, data.images).astype(np.float64)
+        top = logits.max(axis=1, keepdims=True)
+        logs = logits - top - np.log(np.exp(logits - top).sum(axis=1, keepdims=True))
+        right = logits.argmax(axis=1) == data.labels
+        nats = -logs[np.arange(len(data)), data.labels]
+        return {"accuracy": float(right.mean()), "cross entropy": float(nats.mean())}
+
+    def operations(self, state: State, batch: int, /) -> int:  # noqa: ARG002
+        """Return multiply-adds of learning from `batch` images: three times forward."""
+        check.positive_integer(batch=batch)
+        return 3 * batch * sum(forward_macs(self._net()[0]).values())
+
+    def _net(self) -> tuple[Any, Any, Any]:
+        return _compiled(self.backbone, self.num_classes, self.shape)
+
+    def _checked(self, images: Any) -> Array:
+        wanted = self.shape or INPUTS[self.backbone]
+        return check.array(
+            images, (None, *wanted), "n, h, w, c", name="images", because=f"set by {self.backbone!r}"
+        ).astype(np.float32, copy=False)
+
+    def _values(self, state: State) -> tuple[list[Any], list[Any]]:
+        return list(state.part("weights").values()), list(state.part("statistics").values())
+
+
+@lru_cache(maxsize=8)
+def _compiled(name: str, num_classes: int, shape: tuple[int, int, int] | None) -> tuple[Any, Any, Any]:
+    """Return model, gradients and logits as functions of weights; the model's own variables are never used."""
+    from wirelesslab.tensorflow import tf
+
+    model = backbone(name, num_classes=num_classes, shape=shape)
+
+    def slopes(weights: Any, moments: Any, images: Any, labels: Any) -> Any:
+        with tf.GradientTape() as tape:
+            tape.watch(weights)
+            logits, moved = model.stateless_call(weights, moments, images, training=True)
+            loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
+        return loss, tape.gradient(loss, weights), moved
+
+    def seen(weights: Any, moments: Any, images: Any) -> Any:
+        return model.stateless_call(weights, moments, images, training=False)[0]
+
+    return model, tf.function(slopes, reduce_retracing=True), tf.function(seen, reduce_retracing=True)
