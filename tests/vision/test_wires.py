@@ -187,6 +187,14 @@ def test_all_three_codings_carry_the_same_codes():
     assert flat(means[0]).tobytes() == flat(means[1]).tobytes() == flat(means[2]).tobytes()
 
 
+@every_wire
+def test_what_must_stay_exact_travels_as_it_is_whatever_its_size(wire):
+    ends = [wire.init(gradients(), 1, worker, 3, exact=(2,)) for worker in range(3)]
+    means, _, _ = one_step(wire, ends)
+    exact = np.mean([gradients(w)[2].astype(float) for w in range(3)], axis=0)
+    np.testing.assert_allclose(means[0][2], exact, rtol=1e-6)
+
+
 def test_named_tensors_stay_floats():
     names = ("conv", "bias", "dense", "scalar", "logits")
     wire = Ternary(TernGradConfig(float_names=("dense",)), names=names)

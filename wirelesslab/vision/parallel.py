@@ -26,7 +26,8 @@ Arrays = Mapping[str, NDArray[Any]]
 class Learner(Protocol):
     """What data-parallel training asks of a method: gradients of a batch, and a step along a mean gradient.
 
-    A learner is a value (it is sent to other processes); what it trains is its state.
+    Every `vision.method.Trainable` is one. A learner is a value (it is sent to other processes); what it trains is
+    its state. If it has a method `travels`, what that calls "statistic" travels as float32 and is averaged as it is.
     """
 
     def build(self, seed: int, /) -> Any:
@@ -136,8 +137,15 @@ class Replica:
             found = self.learner.gradients(self.state, self.batches.batch(self.step), rng)
             self._gradients = [np.asarray(g, np.float32) for g in found]
             if self.end is None:
-                self.end = self.wire.init(self._gradients, self.seed, self.worker, self.workers)
+                self.end = self.wire.init(
+                    self._gradients, self.seed, self.worker, self.workers, exact=self._statistics()
+                )
         return self._gradients
+
+    def _statistics(self) -> list[int]:
+        """Places of what travels and is no gradient: the moving moments of BatchNorm, for one."""
+        kinds = self.learner.travels(self.state).values() if hasattr(self.learner, "travels") else ()
+        return [place for place, kind in enumerate(kinds) if kind == "statistic"]
 
     def layout(self) -> Layout:
         """Return what travels."""

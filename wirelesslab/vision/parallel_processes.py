@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from wirelesslab import check
 from wirelesslab.vision.parallel import ANSWERS_KEPT, ParameterServer, Replica
-from wirelesslab.vision.wires import Layout, WireError
+from wirelesslab.vision.wires import Layout, Wire, WireError
 from wirelesslab.vision.wires.messages import parse
 
 SERVICE = "wirelesslab.Training"
@@ -44,6 +44,11 @@ class TrainingError(RuntimeError):
 
 class Job(Protocol):
     """What workers do; sent to their processes, so it must be defined in a module and hold plain data."""
+
+    @property
+    def wire(self) -> Wire:
+        """How their gradients travel."""
+        ...
 
     @property
     def workers(self) -> int:
@@ -120,7 +125,7 @@ class _Hub:
 
     def __init__(self, job: Job, options: ProcessOptions) -> None:
         self.options = options
-        self.server = ParameterServer(job.replica(0).wire, job.workers)
+        self.server = ParameterServer(job.wire, job.workers)
         self.news = threading.Condition()
         self.results: dict[int, tuple[str, bytes]] = {}
         self.killed: list[tuple[int, int]] = []
@@ -133,7 +138,8 @@ class _Hub:
     def hello(self, request: bytes, context: grpc.ServicerContext) -> bytes:
         """A worker says what it trains."""
         said = json.loads(request)
-        layout = Layout(tuple(tuple(shape) for shape in said["shapes"]), tuple(said["names"]))
+        shapes = tuple(tuple(shape) for shape in said["shapes"])
+        layout = Layout(shapes, tuple(said["names"]), tuple(said["exact"]))
         with self.news:
             try:
                 self.server.know(layout)
@@ -321,7 +327,7 @@ def _work(job: Job, options: ProcessOptions, worker: int, port: int, place: str)
         if file.exists():
             replica.restore(unpacked(file.read_bytes()))
         layout = replica.layout()
-        call("Hello", json.dumps({"shapes": layout.shapes, "names": layout.names}).encode())
+        call("Hello", json.dumps({"shapes": layout.shapes, "names": layout.names, "exact": layout.exact}).encode())
         while replica.step < job.steps:
             if delay_s:
                 threading.Event().wait(delay_s)

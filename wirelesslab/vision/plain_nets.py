@@ -176,8 +176,10 @@ class PlainNet:
 
     def _forward(self, weights: Sequence[Array], images: Array) -> tuple[Array, list[Any]]:
         """Return scores (B, classes) and what the way back needs."""
-        x, kept, place = check.array(images, (None, *self.image), "B, height, width, channels", name="images"), [], 0
-        x = x.astype(np.float32, copy=False)
+        given = check.array(images, (None, *self.image), "B, height, width, channels", name="images")
+        x: Any = given.astype(np.float32, copy=False)
+        kept: list[Any] = []
+        place = 0
         for _ in self.channels:
             kernel, bias = weights[place : place + 2]
             padded = np.pad(x, ((0, 0), (self.pad,) * 2, (self.pad,) * 2, (0, 0)))

@@ -64,10 +64,6 @@ class TernGradConfig:
             msg = f"float_names: got {self.float_names!r}, expected several names, such as ({self.float_names!r},)"
             raise TypeError(msg)
 
-    def ternary(self, size: int, name: str = "") -> bool:
-        """Return whether a tensor of that size and name becomes ternary."""
-        return size >= self.min_size and name not in self.float_names
-
 
 def scaler_of(total: float, squares: float, largest: float, count: int, clip_c: float) -> float:
     """Return the scaler of a tensor from its sums: c sigma, or max |g| where c sigma would clip it to almost nothing.

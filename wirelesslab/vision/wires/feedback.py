@@ -57,9 +57,11 @@ class SignSGD:
     def __post_init__(self) -> None:
         check.positive_integer(min_size=self.min_size)
 
-    def init(self, like: Sequence[NDArray[np.generic]], seed: int, worker: int, workers: int) -> WireState:
+    def init(
+        self, like: Sequence[NDArray[np.generic]], seed: int, worker: int, workers: int, *, exact: Sequence[int] = ()
+    ) -> WireState:
         """Return a worker's state, which owes nothing yet."""
-        return init_state(like, seed, worker, workers, memory=True)
+        return init_state(like, seed, worker, workers, exact=exact, memory=True)
 
     def encode(
         self, state: WireState, gradients: Sequence[NDArray[np.generic]], step: int, exchange: int = 0,
@@ -71,8 +73,8 @@ class SignSGD:
             ValueError: An entry is NaN or infinite, or a shape is wrong.
         """
         tensors, memory = [], []
-        for flat in owed(state, gradients):
-            if flat.size < self.min_size:
+        for flat, whole in zip(owed(state, gradients), state.layout.floats(self.min_size), strict=True):
+            if whole:
                 tensors.append(floats_up(flat))
                 memory.append(np.zeros_like(flat))
                 continue
@@ -88,12 +90,14 @@ class SignSGD:
     def aggregate(self, messages: Sequence[bytes], layout: Layout) -> bytes:
         """Return the mean as floats."""
         ups = parse_ups(self, messages, layout)
-        columns = zip(*[up.tensors for up in ups], strict=True)
-        return message_down(self, ups, [mean_down([self._read(t) for t in column]) for column in columns])
+        columns, floats = zip(*[up.tensors for up in ups], strict=True), layout.floats(self.min_size)
+        tensors = [
+            mean_down([read_floats(t) if whole else self._read(t) for t in column])
+            for column, whole in zip(columns, floats, strict=True)
+        ]
+        return message_down(self, ups, tensors)
 
     def _read(self, tensor: Tensor) -> Flat:
-        if tensor.size < self.min_size:
-            return read_floats(tensor)
         refuse_mode(tensor, Mode.SIGNS)
         bits = np.unpackbits(np.frombuffer(tensor.payload, np.uint8), bitorder="little")
         if bits[tensor.size :].any():
@@ -130,9 +134,11 @@ class TopK:
         check.probability(share=self.share)
         check.positive_integer(min_size=self.min_size)
 
-    def init(self, like: Sequence[NDArray[np.generic]], seed: int, worker: int, workers: int) -> WireState:
+    def init(
+        self, like: Sequence[NDArray[np.generic]], seed: int, worker: int, workers: int, *, exact: Sequence[int] = ()
+    ) -> WireState:
         """Return a worker's state, which owes nothing yet."""
-        return init_state(like, seed, worker, workers, memory=True)
+        return init_state(like, seed, worker, workers, exact=exact, memory=True)
 
     def encode(
         self, state: WireState, gradients: Sequence[NDArray[np.generic]], step: int, exchange: int = 0,
@@ -144,9 +150,9 @@ class TopK:
             ValueError: An entry is NaN or infinite, or a shape is wrong.
         """
         tensors, memory = [], []
-        for flat in owed(state, gradients):
+        for flat, whole in zip(owed(state, gradients), state.layout.floats(self.min_size), strict=True):
             kept = np.zeros_like(flat)
-            if flat.size < self.min_size:
+            if whole:
                 tensors.append(floats_up(flat))
             else:
                 count = ceil(self.share * flat.size)
@@ -162,21 +168,21 @@ class TopK:
     def aggregate(self, messages: Sequence[bytes], layout: Layout) -> bytes:
         """Return the mean: the entries that anybody sent, or all where that is shorter."""
         ups = parse_ups(self, messages, layout)
-        columns = zip(*[up.tensors for up in ups], strict=True)
-        return message_down(self, ups, [self._mean(column) for column in columns])
+        columns, floats = zip(*[up.tensors for up in ups], strict=True), layout.floats(self.min_size)
+        tensors = [
+            mean_down([read_floats(t) for t in column]) if whole else self._mean(column)
+            for column, whole in zip(columns, floats, strict=True)
+        ]
+        return message_down(self, ups, tensors)
 
     def _mean(self, column: Sequence[Tensor]) -> Tensor:
         dense = mean_down([self._read(t) for t in column])
-        if column[0].size < self.min_size:
-            return dense
         sent = np.unique(np.concatenate([read_sparse(t)[0] for t in column]))
         if LENGTH.size + 8 * sent.size >= 4 * dense.size:
             return dense
         return sparse(dense.size, sent, np.frombuffer(dense.payload, "<f4")[sent])
 
     def _read(self, tensor: Tensor) -> Flat:
-        if tensor.size < self.min_size:
-            return read_floats(tensor)
         refuse_mode(tensor, Mode.SPARSE)
         return scattered(tensor)
 

@@ -30,9 +30,11 @@ class Float32:
     code: ClassVar[int] = 0
     exchanges: ClassVar[int] = 1
 
-    def init(self, like: Sequence[NDArray[np.generic]], seed: int, worker: int, workers: int) -> WireState:
+    def init(
+        self, like: Sequence[NDArray[np.generic]], seed: int, worker: int, workers: int, *, exact: Sequence[int] = ()
+    ) -> WireState:
         """Return a worker's state."""
-        return init_state(like, seed, worker, workers)
+        return init_state(like, seed, worker, workers, exact=exact)
 
     def encode(
         self, state: WireState, gradients: Sequence[NDArray[np.generic]], step: int, exchange: int = 0,

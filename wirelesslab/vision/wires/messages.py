@@ -62,10 +62,13 @@ class Layout:
     Attributes:
         shapes: Of each tensor.
         names: Of each tensor; "" where it has none.
+        exact: Places of tensors that travel as float32 whatever the wire does with others: moving moments and the
+            like, which no wire may clip or round.
     """
 
     shapes: tuple[tuple[int, ...], ...]
     names: tuple[str, ...] = ()
+    exact: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.names:
@@ -82,9 +85,16 @@ class Layout:
             raise ValueError(msg)
 
     @classmethod
-    def of(cls, like: Sequence[NDArray[np.generic]], names: Sequence[str] = ()) -> "Layout":
+    def of(cls, like: Sequence[NDArray[np.generic]], names: Sequence[str] = (), exact: Sequence[int] = ()) -> "Layout":
         """Return the layout of arrays."""
-        return cls(tuple(tuple(np.shape(a)) for a in like), tuple(names))
+        return cls(tuple(tuple(np.shape(a)) for a in like), tuple(names), tuple(exact))
+
+    def floats(self, min_size: int, names: Sequence[str] = ()) -> list[bool]:
+        """Return for each tensor whether it travels as float32: exact, of fewer elements than that, or so named."""
+        return [
+            size < min_size or place in self.exact or name in names
+            for place, (size, name) in enumerate(zip(self.sizes, self.names, strict=True))
+        ]
 
     @cached_property
     def sizes(self) -> tuple[int, ...]:

@@ -53,9 +53,11 @@ class QSGD:
         check.positive_integer(levels=self.levels, bucket=self.bucket, min_size=self.min_size)
         check.within(1, 0xFFFF, levels=self.levels, bucket=self.bucket)
 
-    def init(self, like: Sequence[NDArray[np.generic]], seed: int, worker: int, workers: int) -> WireState:
+    def init(
+        self, like: Sequence[NDArray[np.generic]], seed: int, worker: int, workers: int, *, exact: Sequence[int] = ()
+    ) -> WireState:
         """Return a worker's state."""
-        return init_state(like, seed, worker, workers)
+        return init_state(like, seed, worker, workers, exact=exact)
 
     def encode(
         self, state: WireState, gradients: Sequence[NDArray[np.generic]], step: int, exchange: int = 0,
@@ -67,14 +69,13 @@ class QSGD:
             ValueError: An entry is NaN or infinite, or a shape is wrong.
         """
         flats = state.layout.flat(gradients)
-        tensors = []
+        floats, tensors = state.layout.floats(self.min_size), []
         for lane, (flat, name) in enumerate(zip(flats, state.layout.names, strict=True)):
             sums_of(flat, name)
-            tensors.append(
-                floats_up(flat)
-                if flat.size < self.min_size
-                else self._levels_up(flat, uniforms(flat.size, state.key, lane, step))
-            )
+            if floats[lane]:
+                tensors.append(floats_up(flat))
+            else:
+                tensors.append(self._levels_up(flat, uniforms(flat.size, state.key, lane, step)))
         return message_up(self, state, step, exchange, tensors)
 
     def _levels_up(self, flat: Flat, drawn: Flat) -> Tensor:
@@ -99,12 +100,14 @@ class QSGD:
     def aggregate(self, messages: Sequence[bytes], layout: Layout) -> bytes:
         """Return the mean as floats: lengths differ from worker to worker, so levels cannot be added."""
         ups = parse_ups(self, messages, layout)
-        columns = zip(*[up.tensors for up in ups], strict=True)
-        return message_down(self, ups, [mean_down([self._read(t) for t in column]) for column in columns])
+        columns, floats = zip(*[up.tensors for up in ups], strict=True), layout.floats(self.min_size)
+        tensors = [
+            mean_down([read_floats(t) if whole else self._read(t) for t in column])
+            for column, whole in zip(columns, floats, strict=True)
+        ]
+        return message_down(self, ups, tensors)
 
     def _read(self, tensor: Tensor) -> Flat:
-        if tensor.size < self.min_size:
-            return read_floats(tensor)
         refuse_mode(tensor, Mode.LEVELS)
         (head,) = LENGTH.unpack_from(tensor.payload)
         if (head & 0xFFFF, head >> 16) != (self.levels, self.bucket):

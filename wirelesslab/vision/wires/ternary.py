@@ -67,9 +67,11 @@ class Ternary:
         """Two when scalers are shared, one otherwise."""
         return 2 if self.config.share_scaler == "max" else 1
 
-    def init(self, like: Sequence[NDArray[np.generic]], seed: int, worker: int, workers: int) -> WireState:
+    def init(
+        self, like: Sequence[NDArray[np.generic]], seed: int, worker: int, workers: int, *, exact: Sequence[int] = ()
+    ) -> WireState:
         """Return a worker's state."""
-        return init_state(like, seed, worker, workers, names=self.names)
+        return init_state(like, seed, worker, workers, names=self.names, exact=exact)
 
     def encode(
         self, state: WireState, gradients: Sequence[NDArray[np.generic]], step: int, exchange: int = 0,
@@ -99,7 +101,7 @@ class Ternary:
         return message_up(self, state, step, exchange, tensors)
 
     def _ternary(self, layout: Layout) -> list[bool]:
-        return [self.config.ternary(size, name) for size, name in zip(layout.sizes, layout.names, strict=True)]
+        return [not whole for whole in layout.floats(self.config.min_size, self.config.float_names)]
 
     def _scalers(self, state: WireState, flats: Sequence[Flat]) -> list[float]:
         """Return the scalers of the ternary tensors, 0 for the others."""

@@ -67,8 +67,10 @@ class Wire(Protocol):
         """Exchanges per step."""
         ...
 
-    def init(self, like: Sequence[NDArray[np.generic]], seed: int, worker: int, workers: int) -> WireState:
-        """Return a worker's state for gradients of these shapes."""
+    def init(
+        self, like: Sequence[NDArray[np.generic]], seed: int, worker: int, workers: int, *, exact: Sequence[int] = ()
+    ) -> WireState:
+        """Return a worker's state for gradients of these shapes; tensors at the places `exact` travel as they are."""
         ...
 
     def encode(
@@ -93,11 +95,12 @@ def init_state(
     workers: int,
     *,
     names: Sequence[str] = (),
+    exact: Sequence[int] = (),
     memory: bool = False,
 ) -> WireState:
     """Return a worker's state; what every wire's `init` comes down to."""
     check_place(worker=worker, workers=workers)
-    layout = Layout.of(like, names)
+    layout = Layout.of(like, names, exact)
     kept = [np.zeros(size, np.float32) for size in layout.sizes] if memory else []
     return WireState(layout, seed, worker, workers, key_of(seed, "wire", worker), kept)
 
