@@ -91,6 +91,10 @@ def due(
         [[0, 1, 0, 1], [10, 10, 10, 10], [0.0, 0.0, 1.0, 1.0]]
     """
     check.finite(until_s=until_s)
+    of_its_own = getattr(model, "due", None)
+    if of_its_own is not None:  # a law of a whole crowd knows a cheaper way than a clock for each source
+        who, num_bytes, when_s = of_its_own(rng, memory, until_s)
+        return who, num_bytes, when_s
     next_s = memory["next_s"]
     users = np.flatnonzero(next_s < until_s)
     columns: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]] = []

@@ -44,19 +44,25 @@ class Turns:
         self._gains = self._gains_of(wanted)
         self.ratios = wanted
 
-    def take(self, group: NDArray[np.int64]) -> NDArray[np.bool_]:
+    def take(self, group: NDArray[np.int64], *, only_theirs: bool = False) -> NDArray[np.bool_]:
         """Give each cell's slot to one slice, or to none; return which speakers may use it.
 
         Args:
             group: Of each speaker, cell * slices + slice, shape (speakers,).
+            only_theirs: Only the cells of the speakers have a slot now; the others' turns stay where they are.
         """
         num = len(self.slices)
-        wanted = (np.bincount(group, minlength=self.num_cells * num) > 0).reshape(self.num_cells, num)
+        rows: Any = np.unique(group // num) if only_theirs else slice(None)
+        wanted = (np.bincount(group, minlength=self.num_cells * num) > 0).reshape(self.num_cells, num)[rows]
         gain = self._gains[wanted @ (1 << np.arange(num))]
-        self._credit[:, :num][~wanted] = 0.0
-        self._credit += gain
-        chosen = np.argmax(np.where(gain > 0, self._credit, -np.inf), axis=1)
-        self._credit[np.arange(self.num_cells), chosen] -= 1.0
+        credit = self._credit[rows]
+        credit[:, :num][~wanted] = 0.0
+        credit += gain
+        best = np.argmax(np.where(gain > 0, credit, -np.inf), axis=1)
+        credit[np.arange(best.size), best] -= 1.0
+        self._credit[rows] = credit
+        chosen = np.full(self.num_cells, -1, np.int64)
+        chosen[rows] = best
         return np.asarray(chosen[group // num] == group % num)
 
     def snapshot(self) -> dict[str, Any]:
