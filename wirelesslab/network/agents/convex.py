@@ -47,7 +47,7 @@ def fewest_misses_shares(load: Floats, weights: Floats, haste: Floats, least: fl
 
     Examples:
         >>> fewest_misses_shares(np.array([0.3, 0.3]), np.ones(2), np.array([10.0, 40.0])).round(3)
-        array([0.612, 0.388])
+        array([0.592, 0.408])
     """
     weighted = weights * load
 
