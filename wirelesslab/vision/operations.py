@@ -1,7 +1,7 @@
 """How many multiply-adds a net costs: forward by layer, backward twice as many.
 
-Counted is one multiplication with one addition per weight use; a BatchNorm is one per value (it folds into a scale and a
-shift), pooling, additions and activations are counted as one operation per value read.
+Counted is one multiplication with one addition per weight use; a BatchNorm is one per value (it folds into a scale and
+a shift), pooling, additions and activations are counted as one operation per value read.
 """
 
 from math import prod

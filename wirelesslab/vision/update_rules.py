@@ -18,7 +18,7 @@ class UpdateRule:
     """One rule with its numbers.
 
     Attributes:
-        rule: "sgd": w - r g; "momentum": v = m v + g, w - r v (Polyak); "adam": Kingma and Ba, 2015, with bias correction.
+        rule: "sgd": w - r g; "momentum": v = m v + g, w - r v (Polyak); "adam": Kingma and Ba, 2015.
         rate: r, the learning rate.
         momentum: m of momentum.
         beta_1: Of Adam's mean.
