@@ -2,10 +2,12 @@
 
 wirelesslab run what_if_fidelity          (about 5 minutes on two cores; --quick: 30 seconds)
 
-Expect: while load is steady, rank correlations between predicted and true effects of random actions above 0.95 with
-delay and throughput, whatever the twin's age, and one future is nearly as good as six. When load has just moved from
-some slices to others, a twin that has not heard of it ranks actions for a network that is no more; what has seen the
-last second alone does best. In a daily wave the same second of past days does best, the last second next.
+Expect: while load is steady, effects of random actions on delay and lateness are ranked as they come, with rank
+correlations of 0.96 to 0.98 whatever the twin's age up to 4 s; one future does nearly as well as six. On throughput it
+is 0.81 to 0.88: most actions change it by little but chance. Where it fails: when load has just moved from some slices
+to others, a twin that has not heard of it still ranks well (0.96) but errs by 1.8 times the spread of the effects, and
+so does, nearly, a mean over the past that includes the old load. In a daily wave a twin 4 s old that expects the last
+second to go on falls to 0.85; one that remembers past days stays at 0.98.
 """
 
 from collections.abc import Mapping
@@ -271,7 +273,6 @@ def draw(result: "xr.Dataset") -> "Mapping[str, Figure]":
         axis.grid(visible=True, axis="x", color="0.9")
         axis.set_axisbelow(True)
     left.axvline(0.9, color="0.4", linestyle=":", linewidth=1.2)
-    left.annotate("0.9", (0.9, places[0] + 0.7), ha="center", fontsize=8, color="0.3")
     left.set_yticks(places, list(result["way"].values), fontsize=8)
     left.set_xlabel("rank correlation of predicted and true effects, 95 % interval")
     right.set_xlabel("error over the spread of true effects, 95 % interval")
