@@ -21,8 +21,8 @@ from wirelesslab.vision.update_rules import UpdateRule
 class Classifier:
     """A net that learns classes. Implements `Trainable`.
 
-    BatchNorm: a worker's gradients use the moments of its own batch; the moving moments after the batch travel beside the
-    gradients as float32 and all workers go on with their mean (our choice). Weight decay is added in `apply`,
+    BatchNorm: a worker's gradients use the moments of its own batch; the moving moments after the batch travel beside
+    the gradients as float32 and all workers go on with their mean (our choice). Weight decay is added in `apply`,
     after averaging. There is no dropout and no augmentation, so `gradients` draws nothing.
 
     Attributes:
@@ -49,7 +49,10 @@ class Classifier:
         """Return the initial state."""
         model = self._net()[0]
         weights = initial_weights(model, seed)
-        moments = {v.path: np.full(tuple(v.shape), float("variance" in v.path), np.float32) for v in model.non_trainable_variables}  # fmt: skip
+        moments = {
+            v.path: np.full(tuple(v.shape), float("variance" in v.path), np.float32)
+            for v in model.non_trainable_variables
+        }
         state = State({}, {"step": 0}).with_part("weights", weights).with_part("statistics", moments)
         return state.with_part("optimizer", self.update.memory(weights))
 
@@ -126,7 +129,7 @@ class Classifier:
 
     def predict(self, state: State, images: Array, /) -> NDArray[np.int64]:
         """Return labels, shape (n,)."""
-        return self.logits(state, images).argmax(axis=1).astype(np.int64)
+        return np.asarray(self.logits(state, images).argmax(axis=1), np.int64)
 
     def evaluate(self, state: State, data: Data, /) -> dict[str, float]:
         """Return "accuracy" and the mean "cross entropy" in nats."""

@@ -40,18 +40,18 @@ def _of(layer: Any) -> int:
     if any(side is None for side in outputs):
         msg = f"operations: layer {layer.name!r} has shape {outputs}, expected a model with all sides known"
         raise ValueError(msg)
-    values = prod(outputs)
+    values = int(prod(outputs))
     if kind == "Dense":
         return values * int(inputs[0].shape[-1])
     if kind == "Conv2D":
-        return values * prod(layer.kernel_size) * (int(inputs[0].shape[-1]) // layer.groups)
+        return values * int(prod(layer.kernel_size)) * (int(inputs[0].shape[-1]) // layer.groups)
     if kind == "DepthwiseConv2D":
-        return values * prod(layer.kernel_size)
+        return values * int(prod(layer.kernel_size))
     if kind in ONE_PER_OUTPUT:
         return values
     if kind in POOLS:
-        return values * prod(layer.pool_size)
+        return values * int(prod(layer.pool_size))
     if kind in ONE_PER_INPUT:
-        return sum(prod(tuple(one.shape)[1:]) for one in inputs)
+        return sum(int(prod(tuple(one.shape)[1:])) for one in inputs)
     msg = f"operations: got layer {layer.name!r} of kind {kind}, which is not counted; add its rule to operations.py"
     raise ValueError(msg)

@@ -82,6 +82,7 @@ class UpdateRule:
                 mean = kept[f"mean/{name}"] = one * memory[f"mean/{name}"] + (f32(1) - one) * g
                 square = kept[f"square/{name}"] = two * memory[f"square/{name}"] + (f32(1) - two) * g * g
                 mean = mean / f32(1 - self.beta_1 ** (number + 1))
-                g = mean / (np.sqrt(square / f32(1 - self.beta_2 ** (number + 1))) + f32(self.epsilon))
+                root: Array = np.sqrt(square / f32(1 - self.beta_2 ** (number + 1)), dtype=np.float32)
+                g = mean / (root + f32(self.epsilon))
             fresh[name] = w - rate * g
         return fresh, {name: kept[name] for name in memory}
