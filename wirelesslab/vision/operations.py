@@ -44,7 +44,7 @@ def _of(layer: Any) -> int:
     if kind == "Dense":
         return values * int(inputs[0].shape[-1])
     if kind == "Conv2D":
-        return values * int(prod(layer.kernel_size)) * (int(inputs[0].shape[-1]) // layer.groups)
+        return int(values * int(prod(layer.kernel_size)) * (int(inputs[0].shape[-1]) // layer.groups))
     if kind == "DepthwiseConv2D":
         return values * int(prod(layer.kernel_size))
     if kind in ONE_PER_OUTPUT:
