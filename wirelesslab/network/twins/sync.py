@@ -250,8 +250,8 @@ def sync_cost(weights: ArrayLike, rates_per_s: ArrayLike) -> float:
     """Return the mean over time of sum_i w_i age_i of things on regular beats, updates taking no time.
 
     Examples:
-        >>> sync_cost([1.0, 4.0], [1.0, 2.0]), sync_cost([1.0, 4.0], [1.5, 1.5])
-        (1.5, 1.6666666666666667)
+        >>> sync_cost([1.0, 4.0], [1.0, 2.0]), round(sync_cost([1.0, 4.0], [1.5, 1.5]), 3)
+        (1.5, 1.667)
     """
     weight = check.array(weights, (None,), "things", name="weights").astype(float)
     rate = check.array(rates_per_s, weight.shape, "things", name="rates_per_s", because="things are set by weights")
