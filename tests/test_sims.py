@@ -26,6 +26,7 @@ SMALL = {
     "queues_against_theory": "--loads 0.5 --effort 0.01 --replicas 3 --fair-window-slots 1000",
     "slice_isolation": "--floods 1,10 --link-s 0.5 --cell-s 0.5 --replicas 3",
     "planning_and_operation": "--replicas 2 --days 1 --day-s 8",
+    "twin_staleness": "--replicas 2 --loads 0.5 --ages-s 200 --periods-s 0.5,4 --phases 1 --phase-s 5",
     "what_if_fidelity": "--replicas 2 --actions 3 --horizon-s 0.5",
     "failure_recovery": "--replicas 2 --packet-bytes 50000",
     "hybrid_models": "--replicas 2 --samples 8,20 --tests 4 --packets 300",
