@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.figure import Figure
 
-RATES = {"momentum": (0.0125, 0.025, 0.05, 0.1, 0.2), "adam": (5e-4, 1e-3, 2e-3, 4e-3, 8e-3)}
-SHARED = {"momentum": 0.05, "adam": 2e-3}  # the rate at which removing the tricks is shown, our choice
+RATES = {"momentum": (0.02, 0.04, 0.08, 0.16), "adam": (1e-3, 2e-3, 4e-3, 8e-3)}
+SHARED = {"momentum": 0.08, "adam": 4e-3}  # the rate at which removing the tricks is shown, our choice
 TERNGRAD = Ternary()
 BARE = Ternary(TernGradConfig(clip_c=0, layerwise=False))
 RIVALS: Mapping[str, Wire] = {
@@ -59,12 +59,12 @@ class Config:
 
     replicas: int = 10
     tuning_replicas: int = 2
-    steps: int = 320
+    steps: int = 200
     batch: int = 64
     num_workers: tuple[int, ...] = (2, 4, 8)
     optimizers: tuple[str, ...] = ("momentum", "adam")
     rivals: bool = True
-    lenet_steps: int = 60
+    lenet_steps: int = 25
 
     def __post_init__(self) -> None:
         check.positive_integer(

@@ -31,6 +31,7 @@ SMALL = {
     "failure_recovery": "--replicas 2 --packet-bytes 50000",
     "hybrid_models": "--replicas 2 --samples 8,20 --tests 4 --packets 300",
     "terngrad_accuracy_and_bytes": "--replicas 2 --steps 6 --lenet-steps 1",
+    "terngrad_over_the_network": "--replicas 2 --lenet-steps 2 --small-steps 4 --bandwidths-bps 1e6",
     "growth": "--users 200,400,2000 --fit-from 100 --rounds 2 --processes 1",
 }
 
