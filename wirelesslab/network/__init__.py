@@ -62,20 +62,26 @@ from wirelesslab.network.traffic import (
     load_trace,
 )
 from wirelesslab.network.twins.access_policy import AccessPolicy, AccessRefusedError, allow, audit, forbid
+from wirelesslab.network.twins.feeds import Feed
 from wirelesslab.network.twins.infrastructure import DigitalTwin
+from wirelesslab.network.twins.messages import Carriage
+from wirelesslab.network.twins.slice_twin import SliceTwin
+from wirelesslab.network.twins.sync import BudgetSync, PeriodicSync, PoissonSync, ThresholdSync
+from wirelesslab.network.twins.users import UserTwins
 from wirelesslab.network.twins.what_if import WhatIf
 from wirelesslab.network.view import Action, ActionRecord, SetActive, SetRatios, SetUp, SliceView, View
 
 __all__ = [
     "EMBB", "MIOT", "PLANS", "POLICIES", "SCHEDULERS", "TRAFFIC_MODELS", "URLLC", "V2X", "AccessPolicy",
     "AccessRefusedError", "Account", "Action", "ActionRecord", "ActiveSetAccess", "Actor", "Agent", "BetaBurst",
-    "Cells", "ConvexShares", "DecisionRecord", "Delivered", "Demand", "DigitalTwin", "Diurnal", "EarliestDeadline",
-    "ExponentialSize", "FailOver", "FirstComeFirstServed", "FixedSize", "Flow", "FlowAccess", "FlowRecord",
-    "ForeseenShares", "Ftp3", "Haptics", "HyperexponentialSize", "LinkBudget", "Mandate", "MaxMinShares",
-    "MaxWeight", "Movement", "Network", "OnOff", "Outage", "ParetoSize", "Periodic", "Plan", "Planner", "Poisson",
-    "Policy", "ProportionalShares", "RadioAccess", "RandomFailures", "Rehearse", "Reserve", "ResourceRatio",
-    "RoundRobin", "Run", "SNssai", "Scheduler", "SeasonalShares", "ServiceLevel", "SetActive", "SetRatios", "SetUp",
-    "Slice", "SliceManager", "SliceView", "SlotAccess", "SlotRadio", "Snapshot", "SquareRootShares", "StaticShares",
-    "StrictPriority", "Trace", "TrafficModel", "TrafficTrace", "View", "WeightedFair", "WhatIf", "XrVideo", "allow",
+    "BudgetSync", "Carriage", "Cells", "ConvexShares", "DecisionRecord", "Delivered", "Demand", "DigitalTwin",
+    "Diurnal", "EarliestDeadline", "ExponentialSize", "FailOver", "Feed", "FirstComeFirstServed", "FixedSize", "Flow",
+    "FlowAccess", "FlowRecord", "ForeseenShares", "Ftp3", "Haptics", "HyperexponentialSize", "LinkBudget", "Mandate",
+    "MaxMinShares", "MaxWeight", "Movement", "Network", "OnOff", "Outage", "ParetoSize", "Periodic", "PeriodicSync",
+    "Plan", "Planner", "Poisson", "PoissonSync", "Policy", "ProportionalShares", "RadioAccess", "RandomFailures",
+    "Rehearse", "Reserve", "ResourceRatio", "RoundRobin", "Run", "SNssai", "Scheduler", "SeasonalShares",
+    "ServiceLevel", "SetActive", "SetRatios", "SetUp", "Slice", "SliceManager", "SliceTwin", "SliceView",
+    "SlotAccess", "SlotRadio", "Snapshot", "SquareRootShares", "StaticShares", "StrictPriority", "ThresholdSync",
+    "Trace", "TrafficModel", "TrafficTrace", "UserTwins", "View", "WeightedFair", "WhatIf", "XrVideo", "allow",
     "audit", "forbid", "hex_cells", "line", "load_trace", "metro", "single_cell", "theory", "user_schedulers",
 ]  # fmt: skip

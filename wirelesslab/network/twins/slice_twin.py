@@ -71,6 +71,24 @@ class SliceTwin:
 
     Raises:
         ValueError: Numbers that make no sense, or a slice's traffic to nowhere.
+
+    Examples:
+        >>> from wirelesslab.network import EMBB, Cells, Demand, Feed, Network, PeriodicSync, Poisson, metro
+        >>> from wirelesslab.network import SlotAccess, SlotRadio, UserTwins
+        >>> access = SlotAccess(SlotRadio(), (EMBB,), cells=[0, 0, 1], slice_of=[0, 0, 0], mean_snr=[10.0] * 3)
+        >>> network = Network(metro(num_gnbs=2), (EMBB,))
+        >>> demand = Demand(slice="embb", model=Poisson(rate_per_s=50.0, num_bytes=1000))
+        >>> cells = network.add(Cells(access, ("gnb-1", "gnb-2"), (demand,)))
+        >>> told = Carriage(slice="embb", num_bytes=32, header_bytes=40)
+        >>> feed = Feed(attributes=MEMBER_ATTRIBUTES, sync=PeriodicSync(period_s=0.2), carriage=told)
+        >>> twins = network.add(UserTwins(cells, (feed,)))
+        >>> twin = network.add(SliceTwin(twins, "embb", every_s=0.1))
+        >>> _ = network.run(until_s=1.15)
+        >>> sums = twin.sums("embb")
+        >>> sums.users, sums.aligned, sums.users_by_cell.tolist()
+        (3, True, [2, 1])
+        >>> sums.offered_bytes == int(twins.values("demand")[:, 0].sum()), twins.counts["messages"]
+        (True, 12)
     """
 
     def __init__(
