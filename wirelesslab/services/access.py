@@ -55,6 +55,8 @@ class GrantFreeAccess:
         TypeError: `detector` neither detects nor hears.
     """
 
+    movement = None  # a codebook belongs to its cell, and so do its devices
+
     def __init__(
         self,
         scenario: Scenario,

@@ -131,7 +131,7 @@ class FrameAccess:
 
     @property
     def next_s(self) -> float:
-        """End of the next slot in which a device speaks; inf if nothing is waiting."""
+        """End of the next slot in which a device speaks or is amid a message; inf if nothing is waiting."""
         slot = self._next_slot(self._offers.waiting()[2])
         return np.inf if slot is None else (slot + 1) * self.framing.slot_s
 
@@ -300,15 +300,23 @@ class FrameAccess:
         return here.stop
 
     def _next_slot(self, times: NDArray[np.float64]) -> int | None:
-        """Return the next slot in which somebody may speak, if messages come at `times`."""
+        """Return the next slot in which somebody may speak or be harmed, if messages come at `times`."""
         num = self.num_active
-        speak = self._active.speak_slot[:num]
+        users, slots = self._active.user[:num], []
+        turn = self._slot + (self._offset[self._devices.codebook[users]] - self._slot) % self.turns
+        # Who is amid a message and silent can be harmed by a false alarm.
+        matters = np.where(self._amid(users), turn, self._active.speak_slot[:num])
         if num and not self._up.all():
-            speak = speak[self._up[self._devices.group[self._active.user[:num]] // len(self.slices)]]
-        slots = [int(speak.min())] if speak.size else []
+            matters = matters[self._up[self._devices.group[users] // len(self.slices)]]
+        if matters.size:
+            slots.append(int(matters.min()))
         if times.size:
             slots.append(kernels.first_slot_from(float(times[0]), self.framing.slot_s))
         return max(self._slot, min(slots)) if slots else None
+
+    def _amid(self, users: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return which of these active devices have begun their message."""
+        return np.asarray(self._messages.spoken[self._devices.head[users]] > 0)
 
     def _compute(self, start: int, stop: int, arrivals: Arrivals) -> Delivered:
         """Compute the frames of slots `start` to before `stop`, in which every codebook has at most one turn."""
@@ -352,7 +360,7 @@ class FrameAccess:
         users, speak = self._active.user[:num], self._active.speak_slot[:num]
         codebook = self._devices.codebook[users]
         turn = start + (self._offset[codebook] - start) % self.turns
-        amid = self._messages.spoken[self._devices.head[users]] > 0
+        amid = self._amid(users)
         speaks = speak == turn
         here = (turn < stop) & (speaks | amid)
         if not self._up.all():

@@ -4,7 +4,9 @@ import json
 from collections.abc import Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -153,6 +155,11 @@ class TabulatedAccess:
 
     def __deepcopy__(self, memo: object) -> "TabulatedAccess":
         return self  # nothing of it ever changes
+
+    def describe(self) -> dict[str, Any]:
+        """Return what a result needs to say of it: whose table, of what, and a hash of its counts."""
+        digest = sha256(b"".join(array.tobytes() for array in self._tables)).hexdigest()
+        return {**json.loads(self.table.attrs["config"]), "shape": list(self._tables[0].shape), "sha256": digest}
 
     @classmethod
     def load(cls, path: str | Path) -> "TabulatedAccess":
