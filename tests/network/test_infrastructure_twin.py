@@ -12,6 +12,7 @@ from wirelesslab.network import (
     URLLC,
     Agent,
     ExponentialSize,
+    Flow,
     Network,
     Poisson,
     ProportionalShares,
@@ -96,6 +97,26 @@ def test_each_attribute_has_a_rule_of_its_own():
     ages = twin.ages_s()
     assert twin.view().down == ("edge-1->edge-2",)
     assert ages == pytest.approx({"slices": 1.15, "ratios": 1.15, "down": 0.05, "queues": 0.05, "traffic": 1.15})
+
+
+def test_what_has_changed_is_sent_and_what_has_not_is_not():
+    rules = {a: ThresholdSync(error=0.0, every_s=0.1) for a in ATTRIBUTES}
+    network = Network(line(num_links=2, rate_bps=1e6), SLICES, seed=1)
+    twin = network.add(DigitalTwin(sync=rules))
+    network.run(until_s=1.05)
+    first = twin.counts["messages"]
+    assert first == 3  # each node once, for nothing has happened
+    network.apply(SetRatios(domain="transport", ratios={"embb": ResourceRatio(min=0.5)}))
+    network.run(until_s=2.05)
+    assert twin.counts["messages"] == first + 1
+    assert twin.ages_s() == pytest.approx(
+        {"slices": 2.05, "ratios": 0.95, "down": 2.05, "queues": 2.05, "traffic": 2.05}
+    )
+    network.send(Flow(slice="embb", num_bytes=100_000, source="edge-1", sink="edge-2"))
+    network.run(until_s=2.15)
+    assert twin.view().queues["edge-1->edge-2"]["embb"] > 0
+    assert twin.read("traffic")["edge-1"] == {(0, "edge-2"): (1.0, 1e5, 1e10, 0.0)}
+    assert twin.view().slices["embb"].inside_bytes == 100_000
 
 
 def test_the_age_under_poisson_updates_is_exponential_in_the_mean():
