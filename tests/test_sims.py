@@ -32,6 +32,7 @@ SMALL = {
     "hybrid_models": "--replicas 2 --samples 8,20 --tests 4 --packets 300",
     "terngrad_accuracy_and_bytes": "--replicas 2 --steps 6 --lenet-steps 1",
     "terngrad_over_the_network": "--replicas 2 --lenet-steps 2 --small-steps 4 --bandwidths-bps 1e6",
+    "terngrad_convergence": "--replicas 2 --steps 10",
     "growth": "--users 200,400,2000 --fit-from 100 --rounds 2 --processes 1",
 }
 
