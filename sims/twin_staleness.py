@@ -1,11 +1,12 @@
 """How often should a twin be told, when telling it costs capacity?
 
-wirelesslab run twin_staleness          (about 4 minutes on two cores; --quick: 20 seconds)
+wirelesslab run twin_staleness          (about 5 minutes on two cores; --quick: 20 seconds)
 
 Expect: age is U-shaped in the rate of updates, least at load 0.517 when they are periodic and 0.531 when they are
 Poisson: too few are old when they come, too many wait for each other. Decisions are too: a twin told rarely gives the
 link to the slice that was busy before, a twin told too often fills the link with news. In between it beats shares
-that nobody moves by far, and comes close to a twin that is told everything for nothing.
+that nobody moves by far, and comes close to a twin that is told everything for nothing. A twin that is nearly as old
+as a turn is long is worse than none.
 """
 
 from collections.abc import Mapping
@@ -50,6 +51,7 @@ SLICES = tuple(
     replace(s, level=ServiceLevel(delay_s=PROMISE_S), weight=1.0, priority=10) for s in (*BUSY, MIOT)
 )  # the last one carries the twin's messages
 LAWS = ("D/M/1", "M/M/1")
+TICKS_PERCENT = (5, 10, 20, 30, 50, 100)
 NONE, FREE = "no twin", "told for nothing"
 
 
@@ -277,6 +279,8 @@ def draw(result: "xr.Dataset") -> "Mapping[str, Figure]":
         right.axhspan(max(m.low, 0.3 * m.value), m.high, color=COLORS[number], alpha=0.15, linewidth=0)
     right.set(xscale="log", yscale="log", xlabel="from one message to the next (s); left: often",
               ylabel="packets later than promised (%), 95 % interval")  # fmt: skip
+    right.set_yticks(TICKS_PERCENT, [f"{tick:g}" for tick in TICKS_PERCENT])
+    right.set_yticks([], minor=True)
     right.set_title("Decisions: stale on the right, crowded out on the left", fontsize=10)
     for axis in (left, right):
         axis.grid(visible=True, which="major", color="0.9")
