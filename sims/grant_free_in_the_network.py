@@ -218,7 +218,9 @@ def draw(result: "xr.Dataset") -> "Mapping[str, Figure]":
         ("energy_j", 1e3, "energy per delivered message (mJ)", "log"),
         ("frame_errors", 100.0, "frames spoken in vain: missed or wrong (%)", "symlog"),
     )
-    for axis, (variable, scale, label, kind) in zip(axes.flat, panels, strict=True):
+    for axis, (variable, scale, label, wanted) in zip(axes.flat, panels, strict=True):
+        # A run too short for any figure has no logarithm.
+        kind = wanted if (result[variable].values > 0).any() else "linear"
         for number, name in enumerate(result["detector"].values):
             one = scale * result[variable].sel(detector=name)
             figures = [mean(one.sel(load=load)) for load in result["load"].values]

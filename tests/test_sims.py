@@ -33,6 +33,11 @@ SMALL = {
     "terngrad_accuracy_and_bytes": "--replicas 2 --steps 6 --lenet-steps 1",
     "terngrad_over_the_network": "--replicas 2 --lenet-steps 2 --small-steps 4 --bandwidths-bps 1e6",
     "terngrad_convergence": "--replicas 2 --steps 10",
+    "grant_free_in_the_network": "--detectors matched-filter --loads 2 --replicas 2 --run-s 0.2 --cells 1"
+    " --num-devices 12 --pilot-length 10 --frames 2 --draws 1",
+    "million_devices": "--detectors matched-filter --num-antennas 4 --pilot-lengths 16 --replicas 2 --bands 6,16"
+    " --most-active 6 --frames 4 --draws 1 --run-s 30",
+    "terngrad_killed_worker": "--replicas 2 --steps 3",
     "growth": "--users 200,400,2000 --fit-from 100 --rounds 2 --processes 1",
 }
 
