@@ -169,8 +169,8 @@ def main(config: Config, session: Session | None = None) -> "xr.Dataset":
 
     Returns:
         Over `detector`, `antennas`, `length` and `replica`: whether any number of bands was `enough`, the
-        fewest `bands` of a cell, the share of messages `within` 10 s there, their `delay_p99_s` and `energy_mj`; NaN where
-        none is.
+        fewest `bands` of a cell, the share of messages `within` 10 s there, their `delay_p99_s` and `energy_mj`;
+        NaN where none is.
     """
     session = session or Session()
     names = [PERFECT, *(d.name for d in named(config.detectors))]

@@ -136,6 +136,18 @@ def test_truncated_and_foreign_files_are_refused(table, tmp_path):
         TabulatedAccess(impossible)
 
 
+def test_a_network_with_a_table_is_written_down_and_goes_on_alike(table):
+    net = Network(line(num_links=1, rate_bps=1e8), (MIOT,), seed=3, keep_records=None)
+    radio = net.add(GrantFreeAccess(
+        SCENARIO, table, at="edge-1", sink="edge-2", traffic=Crowd(rate_per_s=1.0, num_bytes=8)
+    ))  # fmt: skip
+    net.run(1.0)
+    assert radio.access.num_active > 0
+    copy = Network.restored(net.snapshot())
+    assert [r.ended_s for r in net.run(2.0).records] == [r.ended_s for r in copy.run(2.0).records]
+    assert net.snapshot().digest() == copy.snapshot().digest()
+
+
 def test_what_a_table_cannot_say_is_refused():
     with pytest.raises(ValueError, match="not exchangeable"):
         tabulate(Scenario(gain_law=PathLoss()), AMP(), active=range(3))
