@@ -57,7 +57,7 @@ class Config:
     detectors: tuple[str, ...] = (
         "matched-filter", "omp-one-per-device", "amp-block", "amp-re-tuned", "covariance", "mampnet",
     )  # fmt: skip
-    loads: tuple[float, ...] = (1.0, 2.0, 4.0, 6.0, 8.0, 12.0)
+    loads: tuple[float, ...] = (1.0, 4.0, 8.0, 12.0, 16.0, 22.0)
     replicas: int = 4
     run_s: float = 2.0
     cells: int = 4
