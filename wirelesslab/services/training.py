@@ -7,7 +7,7 @@ out the weights are those of training in one process, to the last bit, whatever 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy as np
 from wirelesslab import check
 from wirelesslab.network.flows import Flow, FlowRecord
 from wirelesslab.network.slices import Slice
+from wirelesslab.services.training_records import Costs, OpenRound, Place, Round
 from wirelesslab.vision.parallel import ParameterServer, Replica
 
 if TYPE_CHECKING:
@@ -25,101 +26,6 @@ Score = Callable[[Replica], float]
 # A flow's label says what it is, whose, and of which step and exchange: messages are "up" or "down", jobs at a worker's
 # own node "gradient", "encode" or "finish", those of the server "sum".
 SEPARATOR = ":"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Costs:
-    """Operations of a step, from which compute times follow.
-
-    Attributes:
-        gradient: Of a worker's gradient: forward and backward pass over its batch.
-        encode: Of encoding each exchange, per worker.
-        aggregate: Of the server's, per exchange and worker.
-        finish: Of decoding and applying the mean, per worker.
-    """
-
-    gradient: float
-    encode: float = 0.0
-    aggregate: float = 0.0
-    finish: float = 0.0
-
-    def __post_init__(self) -> None:
-        check.positive(gradient=self.gradient)
-        for name in ("encode", "aggregate", "finish"):
-            check.within(0, np.finfo(float).max, **{name: getattr(self, name)})
-
-    @classmethod
-    def per_value(cls, num_values: int, gradient: float, *, encode: float = 40, decode: float = 6) -> "Costs":
-        """Return the costs of a model of `num_values` parameters.
-
-        40 operations a value for drawing and packing ternary codes (Philox alone takes 25) and 6 for unpacking
-        and adding are our count.
-        """
-        return cls(
-            gradient=gradient, encode=encode * num_values, aggregate=decode * num_values, finish=decode * num_values
-        )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Round:
-    """A step of the training, as the network saw it.
-
-    Attributes:
-        step: Its number.
-        began_s: When the first worker began it.
-        gradients_s: When the last gradient was there, of the workers that took part.
-        answers_s: When the server's answer to each exchange was ready.
-        ended_s: When the last worker had applied it.
-        slowest: Worker whose message closed the last exchange.
-        missed: Workers that were left out.
-        up_bytes: Messages up, those sent again included.
-        down_bytes: Messages down, those sent again included.
-        resent: Messages that were lost and sent again.
-        score: What `score` said afterwards; NaN where it was not asked.
-    """
-
-    step: int
-    began_s: float
-    gradients_s: float
-    answers_s: tuple[float, ...]
-    ended_s: float
-    slowest: int
-    missed: tuple[int, ...]
-    up_bytes: int
-    down_bytes: int
-    resent: int
-    score: float = float("nan")
-
-
-@dataclass
-class _Open:
-    """A round that is not over."""
-
-    began_s: float
-    gradients_s: float = 0.0
-    answers_s: list[float] = field(default_factory=list)
-    slowest: int = -1
-    missed: set[int] = field(default_factory=set)
-    up_bytes: int = 0
-    down_bytes: int = 0
-    resent: int = 0
-    finished: int = 0
-    score: float = float("nan")
-
-
-@dataclass
-class _Worker:
-    """Where a worker stands.
-
-    Attributes:
-        exchange: Whose message it makes or has made; -1 while it applies an answer.
-        message: What it sends in this exchange.
-        inbox: Answers that came, by (step, exchange).
-    """
-
-    exchange: int = 0
-    message: bytes = b""
-    inbox: dict[tuple[int, int], bytes] = field(default_factory=dict)
 
 
 class DistributedTraining:
@@ -183,9 +89,9 @@ class DistributedTraining:
         self.score, self.score_every, self.name = score, score_every, name
         self.wire = replicas[0].wire
         self.hub = ParameterServer(self.wire, len(workers), step=replicas[0].step)
-        self.places = [_Worker() for _ in workers]
+        self.places = [Place() for _ in workers]
         self.rounds: list[Round] = []
-        self._open: dict[int, _Open] = {}
+        self._open: dict[int, OpenRound] = {}
         self._summing: tuple[int, int] = (-1, -1)  # the exchange whose answer the server computes
 
     # --- beginning -----------------------------------------------------------------------------------------------
@@ -233,7 +139,7 @@ class DistributedTraining:
         step = self.replicas[worker].step
         if step >= self.steps:
             return
-        self._open.setdefault(step, _Open(network.now_s))
+        self._open.setdefault(step, OpenRound(network.now_s))
         self.places[worker].exchange = 0
         self._job(network, worker, "gradient", step, 0, self.costs.gradient + self.costs.encode)
 
@@ -428,3 +334,6 @@ class DistributedTraining:
         fresh.places, fresh.rounds, fresh._open = state["places"], state["rounds"], state["open"]
         fresh._summing = state["summing"]
         return fresh
+
+
+__all__ = ["Costs", "DistributedTraining", "Round"]
