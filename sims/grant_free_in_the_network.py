@@ -1,6 +1,6 @@
 """Which detector serves a cell best, in messages, delay and energy, when what it misses is said again?
 
-wirelesslab run grant_free_in_the_network       (about 4 minutes on two cores; --quick: 30 seconds)
+wirelesslab run grant_free_in_the_network       (about 3 minutes on two cores; --quick: 20 seconds)
 
 Expect: at light load wrong symbols and false alarms cost more than misses: they spoil whole messages, which begin
 anew. Covariance ML delivers up to the highest load, OMP nearly so. Under feedback a collapse feeds itself:
@@ -59,7 +59,7 @@ class Config:
     )  # fmt: skip
     loads: tuple[float, ...] = (1.0, 4.0, 8.0, 12.0, 16.0, 22.0)
     replicas: int = 4
-    run_s: float = 2.0
+    run_s: float = 1.2
     cells: int = 4
     codebooks: int = 4
     num_devices: int = 64
@@ -68,7 +68,7 @@ class Config:
     snr_db: float = 3.0
     activity_prob: float = 0.1
     num_bytes: int = 8
-    frames: int = 12
+    frames: int = 8
     draws: int = 8
 
     def __post_init__(self) -> None:

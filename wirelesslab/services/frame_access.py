@@ -1,8 +1,7 @@
 """Messages in frames: grant-free access as a `RadioAccess` whose receiver is a detector, a table or an ideal."""
 
 from collections.abc import Mapping
-from dataclasses import fields
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,12 +12,12 @@ from wirelesslab.network.slices import ResourceRatio, Slice, check_slices
 from wirelesslab.network.slot_offers import Offers, indices
 from wirelesslab.network.turns import Turns
 from wirelesslab.services import frame_kernels as kernels
+from wirelesslab.services.frame_state import account_of, columns, longer, no_counts, no_messages
 from wirelesslab.services.frames import FrameOutcomes, Frames
 from wirelesslab.services.framing import Framing, LoadEstimate
 
 MOST_SLICES = 10
 Arrivals = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]
-Pool = TypeVar("Pool", kernels.Messages, kernels.Active)
 
 
 class FrameAccess:
@@ -91,10 +90,9 @@ class FrameAccess:
         self._member = np.full(self.num_cells * self.codebooks * framing.num_devices, -1, np.int64)
         self._member[codebook * framing.num_devices + self._devices.label] = np.arange(cell.size)
         self._offset = np.arange(self.num_cells * self.codebooks) % self.codebooks // framing.bands
-        self._messages = kernels.Messages(*(_empty(len(kernels.Messages._fields))))
-        self._messages = self._messages._replace(offered_s=np.zeros(0))
-        self._active = kernels.Active(*_empty(2))
-        self._counters = _counters(self.num_cells * len(slices), float(now_s))
+        self._messages = no_messages()
+        self._active = kernels.Active(*columns(2))
+        self._counters = no_counts(self.num_cells * len(slices), float(now_s))
         self._up = np.ones(self.num_cells, np.bool_)
         self._turns = Turns(self.slices, self.num_cells * self.codebooks)
         self._load = np.full(self.num_cells, np.nan)  # the share of devices heard; NaN before the first round
@@ -230,15 +228,8 @@ class FrameAccess:
 
     def account(self) -> Account:
         """Return where every byte is."""
-        counters, shape = self._counters, (self.num_cells, len(self.slices))
-        waits = self._messages.user >= 0
-        groups = self._devices.group[self._messages.user[waits]]
-        since = np.bincount(groups, self._now_s - self._messages.offered_s[waits], minlength=counters.waiting.size)
-        names = {f.name for f in fields(Account)} & set(counters._fields)
-        values = {name: getattr(counters, name).reshape(shape).copy() for name in names}
-        values["waiting_packets"] = counters.waiting.reshape(shape).copy()
-        values["sojourn_seconds"] += since.reshape(shape)
-        return Account(**values, now_s=self._now_s)
+        shape = self.num_cells, len(self.slices)
+        return account_of(self._counters, self._messages, self._devices.group, shape, self._now_s)
 
     def snapshot(self) -> dict[str, Any]:
         """Return a copy of the whole state."""
@@ -287,12 +278,12 @@ class FrameAccess:
         free, places = int(self._counters.sizes[kernels.FREE]), self._messages.user.size
         if free < cut:
             more = max(64, places, cut - free)
-            self._messages = _longer(self._messages, more)
+            self._messages = longer(self._messages, more)
             self._messages.user[places:] = -1
             self._messages.free[free : free + more] = np.arange(places, places + more)
             self._counters.sizes[kernels.FREE] += more
         if self.num_active + cut > self._active.user.size:
-            self._active = _longer(self._active, max(64, self._active.user.size, cut))
+            self._active = longer(self._active, max(64, self._active.user.size, cut))
         kernels.enqueue(
             user[here], size[here], times[here], self.framing.segments(size[here]), self.framing.slot_s, self.turns,
             self._offset, self._messages, self._active, self._devices, self._counters,
@@ -412,19 +403,3 @@ class FrameAccess:
             self._round = round_
         told = np.clip(self._load, self.estimate.floor, self.estimate.ceiling)
         return np.asarray(np.where(np.isnan(told), self.estimate.floor, told))
-
-
-def _empty(number: int) -> list[NDArray[Any]]:
-    return [np.zeros(0, np.int64) for _ in range(number)]
-
-
-def _counters(num_groups: int, now_s: float) -> kernels.Counters:
-    real = ("packet_seconds", "sojourn_seconds", "used_share_seconds", "since_s")
-    arrays: dict[str, NDArray[Any]] = {
-        name: np.zeros(num_groups, np.float64 if name in real else np.int64) for name in kernels.Counters._fields
-    }
-    return kernels.Counters(**arrays | {"sizes": np.zeros(2, np.int64), "since_s": np.full(num_groups, now_s)})
-
-
-def _longer(pool: Pool, more: int) -> Pool:
-    return type(pool)(*(np.concatenate([array, np.zeros(more, array.dtype)]) for array in pool))
