@@ -1,10 +1,11 @@
 """What accuracy is left when gradients travel as signs, and how many bytes does that save?
 
-wirelesslab run terngrad_accuracy_and_bytes     (about 10 minutes on two cores; --quick: 30 seconds)
+wirelesslab run terngrad_accuracy_and_bytes     (about 7 minutes on two cores; --quick: 30 seconds)
 
-Expect: TernGrad (a scaler per layer, clipped at 2.5 sigma, shared) stays within a point of float32 for 2, 4 and 8
-workers, with momentum and Adam, at 16 (2-bit), 20 (base-3) and more than 30 times (entropy-coded) fewer bytes up on
-LeNet. The way down is integer sums, 8 to 10 times shorter. Without both tricks, at the same rate, training fails.
+Expect: TernGrad (a scaler per layer, clipped at 2.5 sigma, shared) is at most a point below float32 in the mean, for
+2, 4 and 8 workers, with momentum and Adam (intervals of ten seeds are near a point each way), at 16 (2-bit), 20 (base-3)
+and more than 40 times (entropy-coded) fewer bytes up on LeNet. The way down is integer sums, 6 to 10 times shorter.
+Without both tricks, at the same rate, training loses half of its accuracy; with a rate of its own it comes back.
 Learning rates are tuned for every row alike, on validation images, under seeds that are not used again.
 """
 
@@ -249,7 +250,7 @@ def draw(result: "xr.Dataset") -> "Mapping[str, Figure]":
     names = [str(name) for name in result["experiment"].values if not str(name).startswith("LeNet")]
     compared = [name for name in names if name != reference(name)]
     figure = Figure(figsize=(11.5, 1.8 + 0.36 * len(names)), layout="constrained")
-    left, right = figure.subplots(1, 2, width_ratios=(1, 1))
+    left, right = figure.subplots(1, 2, width_ratios=(1, 1.1))
     for place, name in enumerate(compared):
         d = difference(result["test"].sel(experiment=name), result["test"].sel(experiment=reference(name)))
         color = COLORS[1] if "without" in name else COLORS[0] if name.startswith("TernGrad,") else COLORS[2]
@@ -263,8 +264,11 @@ def draw(result: "xr.Dataset") -> "Mapping[str, Figure]":
     left.set_xticks([], minor=True)
     left.set(xlabel="test accuracy beside float32 (points)")
     left.set_title("Paired differences, 95 % intervals; grey: within 1 point", fontsize=10)
+    where = (
+        next(name for name in names if name.startswith("without")).split("tricks", 1)[1].removesuffix(", shared rate")
+    )
     for place, name in enumerate(names):
-        if "shared" in name:
+        if "shared" in name or not name.endswith(where):
             continue
         one = result.sel(experiment=name)
         m = mean(one["test"])
@@ -275,7 +279,8 @@ def draw(result: "xr.Dataset") -> "Mapping[str, Figure]":
     right.set(xlabel="bytes up per worker and step", ylabel="test accuracy (%), 95 % interval", xscale="log")
     right.set_xticks([500, 2000, 10_000, 50_000], ["500", "2 k", "10 k", "50 k"])
     right.set_xticks([], minor=True)
-    right.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+    right.legend(fontsize=7, loc="lower right", frameon=False)
+    right.set_title(f"Rates tuned{where}", fontsize=10)
     for axis in (left, right):
         axis.grid(visible=True, color="0.9")
         axis.set_axisbelow(True)
