@@ -38,6 +38,20 @@ def test_the_readme_s_detector_hears_a_single_user():
     assert np.mean(detection.labels != truth.symbols) < 0.05
 
 
+def test_the_readme_s_networks_run_one_after_the_other(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {"__name__": "readme"}
+    blocks = [block for block in BLOCKS if "wirelesslab.network" in block]
+    assert len(blocks) >= 5
+    for number, block in enumerate(blocks):
+        code = compile(block, f"README block {number}", "exec")
+        exec(code, names)
+    said = capsys.readouterr().out
+    assert "operator" in said, "the audit names who has read"
+    assert "joules per message" in said
+    assert (tmp_path / "report.html").stat().st_size > 10_000
+
+
 @pytest.mark.parametrize("link", re.findall(r"\]\((?!http)([^)#]+)\)", README))
 def test_a_link_of_the_readme_leads_somewhere(link):
     assert (ROOT / link).exists(), link
