@@ -201,7 +201,8 @@ def table(result: "xr.Dataset") -> Table:
     note = (
         f"Means over {result.sizes['replica']} replicas with 95 % intervals, under the same arrivals. Load: mean "
         "speakers of a frame if nothing failed. Whole frames are resampled from tables made in this run; all are "
-        "told the same ε. Bad frames: missed or wrong, among those spoken; anew: times a message began again, each."
+        "told the same ε. Bad frames: missed or wrong, among those spoken; anew: times a message began again, each. "
+        "Delays: of those delivered."
     )
     return Table("Messages of grant-free devices, missed ones said again", columns, rows, note)
 
