@@ -362,6 +362,23 @@ def test_nonsense_is_refused_with_how_to_mend_it():
         net.add(GrantFreeAccess(SCENARIO, AMP(), at="nowhere", traffic=Crowd(rate_per_s=1, num_bytes=1), name="x"))
 
 
-def test_the_hall_opens_without_tensorflow():
-    code = "import sys, wirelesslab.services; sys.exit('tensorflow' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+def test_the_hall_opens_and_the_unfolded_network_listens_without_tensorflow():
+    code = """
+import sys
+import numpy as np
+from wirelesslab.mmtc import Scenario
+from wirelesslab.mmtc.detectors import MAMPNet
+from wirelesslab.network import MIOT
+from wirelesslab.rng import stream
+from wirelesslab.services import FrameAccess, Framing, InLoop
+scenario = Scenario(num_devices=64, snr_db=5.0)
+access = FrameAccess(
+    (MIOT,), cells=np.zeros(64, int), slice_of=np.zeros(64, int), rng=stream(1),
+    framing=Framing.of(scenario, symbol_s=1e-5), outcomes=InLoop(scenario, MAMPNet.pretrained()),
+)
+access.offer([3, 5], [2, 2])
+assert access.advance(0.1).user.size == 2
+sys.exit("tensorflow" in sys.modules)
+"""
+    ended = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr[-1000:]
