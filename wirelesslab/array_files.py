@@ -1,10 +1,12 @@
 """Arrays in files that cannot execute code: how every trained thing is kept.
 
 Two files side by side: ``<name>.npz`` with the arrays, read without unpickling, and ``<name>.json`` that says what
-they are, with the SHA-256 of the arrays and of what is said about them.
+they are, with the SHA-256 of the arrays and of what is said about them. Or one file, ``<name>.npz`` that also holds
+its description (`write_one`): what is replaced again and again, such as a checkpoint, must never be half new.
 """
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from io import BytesIO
@@ -15,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MOST_BYTES = 64 * 2**20  # a network here has some ten thousand parameters; anything like this is none
+DESCRIPTION = "description"  # the array of bytes that describes the others, in a file that holds both
 
 
 class WeightFileError(ValueError):
@@ -54,7 +57,7 @@ def both(path: Path) -> tuple[Path, Path]:
 
 
 def write(path: Path, arrays: Mapping[str, NDArray[Any]], body: Mapping[str, Any]) -> Path:
-    """Write both files, the description last.
+    """Write both files, the description last; each is whole at any time, old or new.
 
     Args:
         path: With or without an ending.
@@ -65,10 +68,83 @@ def write(path: Path, arrays: Mapping[str, NDArray[Any]], body: Mapping[str, Any
         The path of the arrays.
     """
     file, description = both(path)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(packed(arrays))
-    description.write_text(json.dumps(body, indent=1) + "\n", encoding="utf-8")
+    replace(file, packed(arrays))
+    replace(description, (json.dumps(body, indent=1) + "\n").encode())
     return file
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Put content into the place of a file at once: whoever reads, now or after a crash, finds all of the old or new.
+
+    It is written to a file beside it, forced to the disk, and renamed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with beside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_one(path: Path, arrays: Mapping[str, NDArray[Any]], body: Mapping[str, Any]) -> Path:
+    """Put arrays and description into one file, replaced at once.
+
+    Args:
+        path: With or without ``.npz``.
+        arrays: By name, none of them called "description".
+        body: The description, with its ``format``; the checksum is added.
+
+    Returns:
+        The path of the file.
+    """
+    if DESCRIPTION in arrays:
+        msg = f"arrays: got one called {DESCRIPTION!r}, expected other names; the file keeps its description there"
+        raise ValueError(msg)
+    file, _ = both(path)
+    said = json.dumps({**body, "sha256": checksum(packed(arrays), body)}).encode()
+    replace(file, packed({**arrays, DESCRIPTION: np.frombuffer(said, np.uint8)}))
+    return file
+
+
+def read_one(path: Path, form: str) -> Kept:
+    """Return what `write_one` wrote.
+
+    Args:
+        path: With or without ``.npz``.
+        form: The ``format`` that the description must have.
+
+    Raises:
+        WeightFileError: The file is missing, damaged, or of something else; nothing is ever unpickled.
+    """
+    file, _ = both(path)
+    if not file.is_file():
+        msg = f"weights: no file {file}; it is written by saving first"
+        raise WeightFileError(msg)
+    _refuse_size(file)
+    arrays = _unpacked(file.read_bytes(), file)
+    try:
+        body = json.loads(arrays.pop(DESCRIPTION).tobytes())
+        digest = body.pop("sha256")
+    except (KeyError, ValueError, AttributeError, TypeError) as error:
+        msg = f"weights: {file} does not say what it holds ({type(error).__name__}: {error}); expected format {form!r}"
+        raise WeightFileError(msg) from None
+    if body.get("format") != form:
+        msg = f"weights: {file} has format {body.get('format')!r}, expected {form!r}; it holds something else"
+        raise WeightFileError(msg)
+    if checksum(packed(arrays), body) != digest:
+        msg = f"weights: {file} does not have the checksum {str(digest)[:12]}… that it names; it was changed or damaged"
+        raise WeightFileError(msg)
+    return Kept(arrays, body, str(digest))
+
+
+def _refuse_size(file: Path) -> None:
+    if file.stat().st_size > MOST_BYTES:
+        msg = f"weights: {file} has {file.stat().st_size} bytes, expected at most {MOST_BYTES}; it is no such network"
+        raise WeightFileError(msg)
 
 
 def read(path: Path, form: str, covered: Sequence[str]) -> Kept:
@@ -96,9 +172,7 @@ def read(path: Path, form: str, covered: Sequence[str]) -> Kept:
         found = body.get("format") if isinstance(body, dict) else type(body).__name__
         msg = f"weights: {description} has format {found!r}, expected {form!r}; it describes something else"
         raise WeightFileError(msg)
-    if file.stat().st_size > MOST_BYTES:
-        msg = f"weights: {file} has {file.stat().st_size} bytes, expected at most {MOST_BYTES}; it is no such network"
-        raise WeightFileError(msg)
+    _refuse_size(file)
     content = file.read_bytes()
     digest = checksum(content, *(body.get(name) for name in covered))
     if digest != body.get("sha256"):

@@ -13,6 +13,7 @@ from wirelesslab.rng import stream
 from wirelesslab.vision.backbones import INPUTS, backbone, initial_weights
 from wirelesslab.vision.data import Data
 from wirelesslab.vision.method import Array, Batch, Epoch, Fit, Gradients, State, state_arrays, state_of
+from wirelesslab.vision.metrics import accuracy_scores, mistakes
 from wirelesslab.vision.operations import forward_macs
 from wirelesslab.vision.update_rules import UpdateRule
 
@@ -132,14 +133,14 @@ class Classifier:
         return np.asarray(self.logits(state, images).argmax(axis=1), np.int64)
 
     def evaluate(self, state: State, data: Data, /) -> dict[str, float]:
-        """Return "accuracy" and the mean "cross entropy" in nats."""
+        """Return the mean "cross entropy" in nats and `metrics.accuracy_scores`: accuracy, its interval and counts."""
         check.positive_integer(images=len(data))
         logits = self.logits(state, data.images).astype(np.float64)
         top = logits.max(axis=1, keepdims=True)
         logs = logits - top - np.log(np.exp(logits - top).sum(axis=1, keepdims=True))
-        right = logits.argmax(axis=1) == data.labels
         nats = -logs[np.arange(len(data)), data.labels]
-        return {"accuracy": float(right.mean()), "cross entropy": float(nats.mean())}
+        count = mistakes(logits.argmax(axis=1), data.labels)
+        return {**accuracy_scores(count), "cross entropy": float(nats.mean())}
 
     def operations(self, state: State, batch: int, /) -> int:  # noqa: ARG002
         """Return multiply-adds of learning from `batch` images: three times forward."""
