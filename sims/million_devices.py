@@ -6,9 +6,9 @@ The question of connection density of ITU-R M.2412, as we recall it: 1,000,000 d
 32 bytes every 2 hours from each, 99 % of them through within 10 s. Assumed here, generously: equal received power by
 perfect power control, Rayleigh fading, no interference between cells, and an acknowledgement at once and without error.
 
-Expect: the answer is set by how long a frame must be for the detector's whole-frame failures to be rare, less by how
-many speak at once, for that is less than one per codebook. With few antennas wrong symbols spoil long messages,
-whatever the bandwidth; from 4 on the shorter pilots win. Cells and bands are exchanged one for the other.
+Expect: so few speak at once, less than one per codebook, that with 8 antennas every detector gets by on the bands of a
+perfect receiver: the time that 140 frames take sets the answer, and short pilots win. With 2 antennas wrong symbols
+spoil long messages: about three times the bands, whoever listens. Cells and bands are exchanged one for the other.
 """
 
 from collections.abc import Mapping
