@@ -15,6 +15,7 @@ from wirelesslab.vision.data import Data
 from wirelesslab.vision.method import Array, Batch, Epoch, Fit, Gradients, State, state_arrays, state_of
 from wirelesslab.vision.metrics import accuracy_scores, mistakes
 from wirelesslab.vision.operations import forward_macs
+from wirelesslab.vision.saving import Checkpoint, Keeping, load_checkpoint, save_checkpoint
 from wirelesslab.vision.update_rules import UpdateRule
 
 
@@ -103,23 +104,49 @@ class Classifier:
             raise ValueError(msg)
         return State({name: state.arrays[name] for name in like.arrays}, state.numbers)  # in this net's order
 
-    def fit(self, state: State, data: Data, seed: int, /) -> Fit:
-        """Train on "train" for the epochs; note loss and validation accuracy after each."""
-        train, history = data.only("train"), []
+    def fit(self, state: State, data: Data, seed: int, /, *, keep: Keeping | None = None) -> Fit:
+        """Train on "train" for the epochs; note loss and validation scores after each.
+
+        Args:
+            state: Where to start.
+            data: With a split "train"; "validation" is judged after each epoch.
+            seed: Of the order of images.
+            keep: Where to write checkpoints; when there is one already, training goes on from it, and comes to the
+                same bits as if it had never stopped. None writes nothing.
+
+        Raises:
+            WeightFileError: The checkpoint that is there is damaged or of another training.
+        """
+        train = data.only("train")
         check.positive_integer(training_images=len(train))
         size = min(self.batch_size, len(train))
-        for epoch in range(self.epochs):
-            order, losses = stream(seed, "order", epoch).permutation(len(train)), []
-            for first in range(0, len(train) - size + 1, size):
+        run = {"seed": seed, "images": len(train), "digest": train.digest()} if keep is not None else {}
+        now = Checkpoint(state, cursor={"epoch": 0, "place": 0})
+        if keep is not None and keep.exists:
+            now = load_checkpoint(keep.path, self, run)
+        state, history, losses = now.state, list(now.history), list(now.losses)
+        for epoch in range(now.cursor["epoch"], self.epochs):
+            order = stream(seed, "order", epoch).permutation(len(train))
+            begin = now.cursor["place"] if epoch == now.cursor["epoch"] else 0
+            for first in range(begin, len(train) - size + 1, size):
+                step = int(state.numbers["step"])
+                if keep is not None and step % keep.every_steps == 0 and step:
+                    cursor = {"epoch": epoch, "place": first}
+                    now = Checkpoint(state, {}, cursor, tuple(history), tuple(losses))
+                    save_checkpoint(keep.path, now, self, run)
                 places = order[first : first + size]
-                rng = stream(seed, "step", int(state.numbers["step"]))
-                found = self.gradients(state, (train.images[places], train.labels[places]), rng)
+                found = self.gradients(state, (train.images[places], train.labels[places]), stream(seed, "step", step))
                 state = self.apply(state, found)
                 losses.append(found.loss)
-            scores = {"loss": float(np.mean(losses))}
+            scores, losses = {"loss": float(np.mean(losses))}, []
             if len(data.splits.get("validation", ())):
-                scores["validation accuracy"] = self.evaluate(state, data.only("validation"))["accuracy"]
+                judged = self.evaluate(state, data.only("validation"))
+                scores |= {f"validation {name}": judged[name] for name in ("accuracy", "right", "images")}
             history.append(Epoch(int(state.numbers["step"]), scores))
+        if keep is not None:
+            save_checkpoint(
+                keep.path, Checkpoint(state, {}, {"epoch": self.epochs, "place": 0}, tuple(history)), self, run
+            )
         return Fit(state, tuple(history))
 
     def logits(self, state: State, images: Array) -> Array:
@@ -146,6 +173,10 @@ class Classifier:
         """Return multiply-adds of learning from `batch` images: three times forward."""
         check.positive_integer(batch=batch)
         return 3 * batch * sum(forward_macs(self._net()[0]).values())
+
+    def model(self) -> Any:
+        """Return the Keras net without trained weights: to look at, or to put a state's weights into."""
+        return backbone(self.backbone, num_classes=self.num_classes, shape=self.shape)
 
     def _net(self) -> tuple[Any, Any, Any]:
         return _compiled(self.backbone, self.num_classes, self.shape)
