@@ -286,10 +286,23 @@ def test_what_makes_no_sense_is_refused():
         DigitalTwin(slice="embb")
     with pytest.raises(ValueError, match="delay_s"):
         DigitalTwin(slice="embb", at="core", delay_s=0.1)
+    for attributes in ((), ("slices", "slices")):
+        with pytest.raises(ValueError, match="expected at least one and each once"):
+            DigitalTwin(attributes=attributes)
+    with pytest.raises(ValueError, match="sync: got 'queues', expected one of slices"):
+        DigitalTwin(attributes=("slices",), sync={"queues": PeriodicSync(period_s=1.0)})
+    with pytest.raises(TypeError, match="expected a rule such as PeriodicSync"):
+        DigitalTwin(sync={"queues": 0.1})
+    with pytest.raises(TypeError, match="expected an AccessPolicy"):
+        DigitalTwin(policy=[forbid("app-*")])
+    with pytest.raises(TypeError, match="expected one with ahead"):
+        DigitalTwin(forecaster="seasonal")
+    with pytest.raises(TypeError, match="default: got 'no'"):
+        AccessPolicy(default="no")
     network, twin = loaded()
     with pytest.raises(ValueError, match="expected a node of the network"):
         network.add(DigitalTwin(scope=("edge-9",)))
-    with pytest.raises(ValueError, match="lives in a network already"):
+    with pytest.raises(ValueError, match="lives in another network already"):
         Network(metro(), SLICES).add(twin)
 
 

@@ -1,10 +1,13 @@
 """Twins of slices: the sum of their members, to the byte, and honest about their age."""
 
+from dataclasses import dataclass, field
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
 from tests.network.twin_worlds import graph, world
-from wirelesslab.network import EMBB, MIOT, Network, ServiceLevel
+from wirelesslab.network import EMBB, MIOT, Agent, Network, ServiceLevel
 from wirelesslab.network.areas import Rectangle
 from wirelesslab.network.mobility import RandomWalk, RandomWaypoint
 from wirelesslab.network.twins.access_policy import AccessPolicy, AccessRefusedError, audit, forbid
@@ -169,10 +172,102 @@ def test_a_slice_twin_shows_a_view_with_its_age():
     assert view.slices["embb"].offered_bytes == sums.offered_bytes
     assert view.slices["embb"].inside_bytes == sums.waiting_bytes
     assert view.ages_s["slices"] == twin.age_s()
+    assert view.time_s == sums.oldest_s == sums.newest_s
     assert view.ratios == network.view().ratios
     rate_bps = 8 * (sums.offered_bytes - first.slices["embb"].offered_bytes) / 1.0
     assert view.offered_bps("embb") == pytest.approx(rate_bps)
-    assert {count.attribute for count in audit(network)} == {"slices", "ratios"}
+    assert {count.attribute for count in audit(network) if count.by == "planner"} == {"slices", "ratios"}
+
+
+@dataclass
+class Witness:
+    """Writes down what it is shown, and wishes nothing."""
+
+    reads: tuple = ("slices", "ratios")
+    seen: list = field(default_factory=list)
+
+    def act(self, view):
+        self.seen.append(view)
+
+
+def test_an_agent_faster_than_the_twin_is_told_sees_the_true_rates():
+    # told every second, looked at every quarter: what is shown is as long ago as the totals, and so is its window
+    network, cells, _, twin = slices_world(user_feed=feed(1.0), every_s=0.25)
+    agent = network.add(Agent(Witness(), sees=twin, every_s=0.25))
+    offered = {}
+    while network.now_s < 6.0:
+        network.agenda.env.step()
+        offered[cells.ticked_s] = 8 * cells.meters().offered_bytes[cells.access.user_slices == 0].sum()
+    views = network.record(network.name_of(agent), lambda: None).policy.seen
+    windows = [view for view in views if view.before is not None]
+    assert len(windows) > 16
+    assert {round(view.window_s, 9) for view in windows} == {1.0}
+    for view in windows:
+        truth_bps = (offered[view.time_s] - offered[view.before.time_s]) / view.window_s
+        assert truth_bps > 0
+        assert view.offered_bps("embb") == pytest.approx(truth_bps)
+
+
+def test_totals_never_fall_and_time_never_goes_back_while_twins_are_under_way():
+    network, _, twins = world((feed(0.1, random_phase=True),), mobility=TO_AND_FRO, migration_slice="embb",
+                              state_bytes=200_000, rate_per_s=50.0)  # fmt: skip
+    twin = network.add(SliceTwin(twins, ("embb", "miot"), every_s=0.1))
+    views, fewest = [], 40
+    for step in range(1, 60):
+        network.run(0.05 * step)
+        views.append(twin.view())
+        fewest = min(fewest, twin.sums().users) if step > 10 else fewest
+    assert fewest < 40  # while it is copied, no edge adds a twin up
+    for before, after in pairwise(views):
+        assert after.time_s >= before.time_s
+        for name in ("embb", "miot"):
+            old, new = before.slices[name], after.slices[name]
+            for what in ("offered_bytes", "delivered_bytes", "delivered_flows", "late_flows", "delay_seconds"):
+                assert getattr(new, what) >= getattr(old, what), what
+
+
+def test_totals_are_the_sum_of_the_members_while_nobody_is_under_way():
+    network, _, _, twin = slices_world(user_feed=feed(0.2), every_s=0.1)
+    network.run(3.15)
+    for name in ("embb", "miot"):
+        sums, seen = twin.sums(name), twin.view().slices[name]
+        assert (seen.offered_bytes, seen.inside_bytes) == (sums.offered_bytes, sums.waiting_bytes)
+        assert (seen.delivered_flows, seen.late_flows) == (sums.delivered_packets, sums.late_packets)
+        assert seen.delay_seconds == pytest.approx(sums.delay_seconds, rel=1e-12)
+
+
+def test_an_agent_is_shown_what_it_reads_and_the_log_says_so():
+    network, _, _, twin = slices_world(every_s=0.1)
+    for name, reads in (("queue-reader", ("queues",)), ("load-reader", ("slices",))):
+        network.add(Agent(Witness(reads), sees=twin, every_s=0.5, name=name))
+    network.run(2.2)
+    blind, seeing = (network.record(name, lambda: None).policy.seen for name in ("queue-reader", "load-reader"))
+    assert {(tuple(view.slices), tuple(view.ratios)) for view in seeing} == {(("embb", "miot"), ())}
+    assert not any(view.slices or view.ratios for view in blind)
+    counts = {(c.by, c.attribute): c.shown for c in audit(network) if c.by.endswith("reader")}
+    assert counts == {("load-reader", "slices"): 5}
+
+
+def test_a_window_begins_anew_when_slices_are_merged():
+    network, _, twins, embb = slices_world("embb", user_feed=feed(0.2), every_s=0.1, name="embb-twin")
+    miot = network.add(SliceTwin(twins, "miot", every_s=0.1, name="miot-twin"))
+    network.run(1.15)
+    before = embb.view()
+    embb.merge(miot)
+    network.run(2.15)
+    assert embb.view(before).before is None
+    assert embb.view(before).offered_bps("miot") > 0
+
+
+def test_a_slice_twin_reads_its_members_by_leave_and_that_is_logged():
+    network, _, _, _ = slices_world(every_s=0.1)
+    network.run(1.05)
+    counts = {c.attribute: c.shown for c in audit(network) if (c.twin, c.by) == ("user-twins", "slice-twin")}
+    assert counts == dict.fromkeys(("cell", "demand", "served", "delay"), 1 + 11)  # when it came, and each round
+    network, _, twins = world((feed(),), policy=AccessPolicy((forbid("slice-*", "demand"),)))
+    with pytest.raises(AccessRefusedError, match="demand"):
+        network.add(SliceTwin(twins, "embb"))
+    assert [(c.by, c.attribute, c.refused) for c in audit(network)] == [("slice-twin", "demand", 1)]
 
 
 def test_who_may_not_look_is_refused_and_logged():

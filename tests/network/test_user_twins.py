@@ -6,8 +6,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from tests.network.twin_worlds import CELLS_M, NODES, RING_BPS, RING_DELAY_S, graph, world
-from wirelesslab.network import EMBB, Network, theory
+from tests.network.twin_worlds import CELLS_M, NODES, RING_BPS, RING_DELAY_S, cells_world, graph, world
+from wirelesslab.network import EMBB, Network, SetUp, theory
 from wirelesslab.network.areas import Rectangle
 from wirelesslab.network.mobility import MobilityTrace, RandomWalk, RandomWaypoint
 from wirelesslab.network.twins.access_policy import AccessPolicy, AccessRefusedError, audit, forbid
@@ -299,3 +299,47 @@ def test_twins_of_cells_that_are_not_there_are_refused():
     with pytest.raises(ValueError, match="attributes"):
         Feed(attributes=("mood",), sync=PeriodicSync(period_s=1.0))
     assert CELLS_M.shape == (len(NODES), 2)
+
+
+def test_twins_that_come_late_count_what_is_said_from_then_on():
+    # what waits when they come was said before, and must not be missing from what waits when it gets through
+    network, cells = cells_world(mobility=WALK, rate_per_s=50.0, every_s=0.5)
+    for name in NODES:
+        network.apply(SetUp(element=name, up=False))
+    network.run(1.0)
+    backlog = cells.access.account().waiting_bytes.sum()
+    twins = network.add(UserTwins(cells, everything(0.01)))
+    for name in NODES:
+        network.apply(SetUp(element=name, up=True))
+    while network.now_s < 4.0:
+        network.run(network.now_s + 0.25)
+        assert twins.truth("demand").min() >= 0
+    waiting = cells.access.account().waiting_bytes.sum()
+    assert waiting < backlog / 10  # it was got rid of
+    assert twins.truth("demand")[:, 1].sum() <= waiting + 40 * 1500  # but for parts of packets
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"edges": ("edge-1", "edge-1")}, "edges"),
+        ({"edges": "edge-9"}, "expected a node"),
+        ({"policy": [forbid("app-*")]}, "policy"),
+        ({"state_bytes": 0}, "state_bytes"),
+        ({"operations": -1.0}, "operations"),
+        ({"clock_s": 0.0}, "clock_s"),
+    ],
+)
+def test_twins_of_users_that_make_no_sense_are_refused_and_leave_nothing_behind(options, words):
+    network, cells = cells_world()
+    with pytest.raises((ValueError, TypeError), match=words):
+        network.add(UserTwins(cells, everything(), **options))
+    assert "user-twins" not in network.actors
+    assert network.add(UserTwins(cells, everything(), edges="edge-1")).homes == ("edge-1",) * 40
+
+
+def test_twins_live_in_one_network():
+    _, _, twins = world(everything())
+    network, _ = cells_world()
+    with pytest.raises(ValueError, match="another network"):
+        network.add(twins)

@@ -35,15 +35,24 @@ def graph():
     return net
 
 
-def world(
-    feeds, *, num_users=40, mobility=None, seed=1, tick_s=0.01, every_s=0.01, users_m=None, rate_per_s=5.0, **options
-):
+def world(feeds, *, num_users=40, mobility=None, seed=1, users_m=None, rate_per_s=5.0, every_s=0.01, **options):
     """Return a network, its cells and its users' twins."""
+    network, cells = cells_world(
+        num_users=num_users, mobility=mobility, seed=seed, users_m=users_m, rate_per_s=rate_per_s, every_s=every_s,
+        tick_s=options.pop("tick_s", 0.01), **options.pop("network", {}),
+    )  # fmt: skip
+    return network, cells, network.add(UserTwins(cells, feeds, **options))
+
+
+def cells_world(
+    *, num_users=40, mobility=None, seed=1, users_m=None, rate_per_s=5.0, every_s=0.01, tick_s=0.01, **options
+):
+    """Return a network and its cells, whose users have no twins."""
     mobility = mobility or RandomWalk(diffusion_m2_per_s=400.0)
     if users_m is None:
         users_m = np.random.default_rng(seed).uniform((-700, -100), (700, 100), (num_users, 2))
     num_users = len(users_m)
-    network = Network(graph(), SLICES, seed=seed, segment_bytes=10**9)
+    network = Network(graph(), SLICES, seed=seed, segment_bytes=10**9, **options)
     budget = LinkBudget(bandwidth_hz=5e6, shadowing=False, line_of_sight="always")
     rule = A3(hysteresis_db=1.0, time_to_trigger_s=0.0)
     movement = Movement(mobility, budget, users_m, CELLS_M, rule=rule, every_s=every_s, seed=seed)
@@ -57,5 +66,4 @@ def world(
     )
     if num_users < 2:
         demands = demands[:1]
-    cells = network.add(Cells(access, NODES, demands, tick_s=tick_s, movement=movement))
-    return network, cells, network.add(UserTwins(cells, feeds, **options))
+    return network, network.add(Cells(access, NODES, demands, tick_s=tick_s, movement=movement))

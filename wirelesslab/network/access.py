@@ -35,6 +35,10 @@ class Delivered:
         """Time from offer to delivery, shape (packets,)."""
         return self.delivered_s - self.offered_s
 
+    def take(self, which: NDArray[Any]) -> "Delivered":
+        """Return some of the packets."""
+        return Delivered(self.user[which], self.num_bytes[which], self.offered_s[which], self.delivered_s[which])
+
     @classmethod
     def none(cls) -> "Delivered":
         """Return no packets."""

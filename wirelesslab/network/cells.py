@@ -1,5 +1,6 @@
 """The radio's place in the network: cells at gNBs, users who speak and move, and the way into the core."""
 
+import math
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -50,6 +51,7 @@ class UserMeters:
         delivered_packets: Got through.
         late_packets: Of them, later than the user's slice promises; reckoned in the air alone.
         delay_seconds: Delays in the air of all that got through, added up.
+        since_s: What was said until then is not counted, though it may get through later.
     """
 
     offered_bytes: NDArray[np.int64]
@@ -57,12 +59,13 @@ class UserMeters:
     delivered_packets: NDArray[np.int64]
     late_packets: NDArray[np.int64]
     delay_seconds: NDArray[np.float64]
+    since_s: float
 
     @classmethod
-    def zero(cls, num_users: int) -> "UserMeters":
+    def zero(cls, num_users: int, since_s: float) -> "UserMeters":
         """Return meters that have counted nothing."""
         offered, ended, delivered, late = (np.zeros(num_users, np.int64) for _ in range(4))
-        return cls(offered, ended, delivered, late, np.zeros(num_users))
+        return cls(offered, ended, delivered, late, np.zeros(num_users), since_s)
 
 
 class Cells:
@@ -115,6 +118,7 @@ class Cells:
         self._through: list[Delivered] = []  # not yet sent on
         self._gone: list[Delivered] = []
         self._ticks = 0
+        self._offered_s = -math.inf  # until when all that was said has been offered to the radio
         self._meters: UserMeters | None = None
 
     # --- the actor ---------------------------------------------------------------------------------------
@@ -177,7 +181,7 @@ class Cells:
     def meters(self) -> UserMeters:
         """Return what has been counted for each user since this was first asked for."""
         if self._meters is None:
-            self._meters = UserMeters.zero(self._slice_of.size)
+            self._meters = UserMeters.zero(self._slice_of.size, self._offered_s)
         return self._meters
 
     def _catch_up(self, now: float) -> None:
@@ -188,6 +192,7 @@ class Cells:
 
     def _offer(self, now: float) -> None:
         users, sizes, times = [], [], []
+        self._offered_s = now
         book = self._network.book
         for demand in self.demands:
             speakers, memory, rng = self._speakers[demand.slice]
@@ -245,6 +250,7 @@ class Cells:
                 self._send_each(demand, delivered, np.flatnonzero(chosen))
 
     def _count(self, meters: UserMeters, delivered: Delivered) -> None:
+        delivered = delivered.take(delivered.offered_s > meters.since_s)
         user, delay_s = delivered.user, delivered.delay_s
         np.add.at(meters.ended_bytes, user, delivered.num_bytes)
         np.add.at(meters.delivered_packets, user, 1)
@@ -304,15 +310,14 @@ class Cells:
                 self._network.radio_delivered(numbers.popleft(), float(delivered.delivered_s[place]))
                 if not numbers:
                     del self._tagged[tag]
-        return Delivered(
-            delivered.user[keep], delivered.num_bytes[keep], delivered.offered_s[keep], delivered.delivered_s[keep]
-        )
+        return delivered.take(keep)
 
     def _lose(self, lost: Delivered) -> None:
         if not lost.user.size:
             return
         if self._meters is not None:
-            np.add.at(self._meters.ended_bytes, lost.user, lost.num_bytes)
+            counted = lost.take(lost.offered_s > self._meters.since_s)
+            np.add.at(self._meters.ended_bytes, counted.user, counted.num_bytes)
         for user, num_bytes, at in zip(
             lost.user.tolist(), lost.num_bytes.tolist(), lost.offered_s.tolist(), strict=True
         ):
@@ -341,7 +346,8 @@ class Cells:
         self.access.account().check()
 
     STATE = (
-        "access", "movement", "_speakers", "_tagged", "_to_users", "_through", "_gone", "_ticks", "_start_s", "_meters",
+        "access", "movement", "_speakers", "_tagged", "_to_users", "_through", "_gone", "_ticks", "_start_s",
+        "_offered_s", "_meters",
     )  # fmt: skip
 
     def state(self) -> dict[str, Any]:

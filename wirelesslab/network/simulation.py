@@ -185,7 +185,7 @@ class Network:
         An actor without a name gets one from its class: "poisson-1", "planner-1".
 
         Raises:
-            ValueError: It is here already, or its name is taken.
+            ValueError: It is here already or in another network, its name is taken, or it refuses to live here.
             TypeError: It has neither `run` nor `join`.
         """
         if not hasattr(actor, "run") and not hasattr(actor, "join"):
@@ -194,13 +194,21 @@ class Network:
         if any(actor is other for other in self.actors.values()):
             msg = f"add: {self.name_of(actor)} lives here already; build another one, with a name of its own"
             raise ValueError(msg)
+        home = getattr(actor, "_network", None)
+        if isinstance(home, Network) and any(actor is other for other in home.actors.values()):
+            msg = f"add: {home.name_of(actor)} lives in another network already; build another one for this network"
+            raise ValueError(msg)
         name = getattr(actor, "name", "") or self._fresh_name(type(actor).__name__.lower())
         if name in self.actors or name == self.name or name in self.stations:
             msg = f"name: got {name!r}, which is taken; taken are {sorted([self.name, *self.actors])}"
             raise ValueError(msg)
         self.actors[name] = actor
         if hasattr(actor, "join"):
-            actor.join(self)
+            try:
+                actor.join(self)
+            except Exception:
+                del self.actors[name]  # what has refused to live here is not here, and its name is free
+                raise
         else:
             self.agenda.start(name, cast(Actor, actor).run(self))
         return actor

@@ -86,6 +86,9 @@ class AccessPolicy:
             if not isinstance(rule, AccessRule):
                 msg = f"rules: got {rule!r}, expected rules such as forbid('planner-*', 'queues')"
                 raise TypeError(msg)
+        if not isinstance(self.default, bool):
+            msg = f"default: got {self.default!r}, expected True or False"
+            raise TypeError(msg)
         object.__setattr__(self, "rules", rules)
 
     def may(self, reader: str, attribute: str) -> bool:
@@ -94,6 +97,18 @@ class AccessPolicy:
             if rule.fits(reader, attribute):
                 return rule.allowed
         return self.default
+
+
+def policy_or_open(policy: AccessPolicy | None) -> AccessPolicy:
+    """Return a twin's policy; one that forbids nothing when None.
+
+    Raises:
+        TypeError: It is none.
+    """
+    if not isinstance(policy, AccessPolicy | None):
+        msg = f"policy: got {policy!r}, expected an AccessPolicy such as AccessPolicy((forbid('app-*'),)), or None"
+        raise TypeError(msg)
+    return policy or AccessPolicy()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -167,6 +182,32 @@ class AuditLog:
             )
             raise AccessRefusedError(msg)
         self.note(wanted, by, now_s, allowed=True)
+
+    def shown_to(
+        self, reader: object, shown: Iterable[str], policy: AccessPolicy, by: str, now_s: float
+    ) -> tuple[str, ...]:
+        """Log a look, and return what it shows: what the reader says that it `reads`, or else what it may read.
+
+        Who says nothing and may read nothing is refused, rather than shown a view of nothing.
+
+        Args:
+            reader: The actor who looks; None if there is none of that name.
+            shown: All that could be shown.
+            policy: Who may read what.
+            by: Name of who looks.
+            now_s: The time.
+
+        Raises:
+            AccessRefusedError: The reader reads what it may not; that is logged, and nothing may be shown.
+        """
+        reads = getattr(reader, "reads", None)
+        all_shown = tuple(shown)
+        if reads is None:
+            wanted = tuple(a for a in all_shown if policy.may(by, a)) or all_shown
+        else:
+            wanted = tuple(a for a in all_shown if a in reads)
+        self.read(policy, wanted, by, now_s)
+        return wanted
 
     def note(self, attributes: Iterable[str], by: str, now_s: float, *, allowed: bool) -> None:
         """Log that these attributes were shown, or refused."""

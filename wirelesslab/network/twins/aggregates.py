@@ -33,6 +33,7 @@ class Aggregate:
         waiting_by_cell: What waits in each cell, shape (cells,).
         oldest_s: When the oldest of what is added up was so; inf if there is nothing.
         newest_s: When the newest was; -inf if there is nothing.
+        mean_s: The mean time at which it was so, over members and attributes; nan if there is nothing.
     """
 
     users: int
@@ -45,6 +46,7 @@ class Aggregate:
     waiting_by_cell: NDArray[np.int64]
     oldest_s: float
     newest_s: float
+    mean_s: float = nan
 
     @classmethod
     def of(cls, twins: "UserTwins", who: NDArray[np.int64]) -> "Aggregate":
@@ -54,12 +56,13 @@ class Aggregate:
         cell, waiting = known["cell"][:, 0], known["demand"][:, 1]
         waiting_by_cell = np.zeros(twins.num_cells, np.int64)
         np.add.at(waiting_by_cell, cell, waiting)
+        oldest_s = float(stamps_s.min(initial=inf))
         return cls(
             users=who.size, offered_bytes=int(known["demand"][:, 0].sum()), waiting_bytes=int(waiting.sum()),
             delivered_packets=int(known["served"][:, 0].sum()), late_packets=int(known["served"][:, 1].sum()),
             delay_seconds=float(known["delay"].sum()), users_by_cell=np.bincount(cell, minlength=twins.num_cells),
-            waiting_by_cell=waiting_by_cell, oldest_s=float(stamps_s.min(initial=inf)),
-            newest_s=float(stamps_s.max(initial=-inf)),
+            waiting_by_cell=waiting_by_cell, oldest_s=oldest_s, newest_s=float(stamps_s.max(initial=-inf)),
+            mean_s=oldest_s + float((stamps_s - oldest_s).mean()) if who.size else nan,  # exact if all are of one time
         )  # fmt: skip
 
     @classmethod
@@ -67,15 +70,17 @@ class Aggregate:
         """Return the sum of parts that have no member in common; nothing if there are none."""
         all_parts = list(parts)
         nothing = np.zeros(num_cells, np.int64)
+        users, oldest_s = sum(p.users for p in all_parts), min((p.oldest_s for p in all_parts), default=inf)
+        later_s = sum(p.users * (p.mean_s - oldest_s) for p in all_parts if p.users)
         return cls(
-            users=sum(p.users for p in all_parts), offered_bytes=sum(p.offered_bytes for p in all_parts),
+            users=users, offered_bytes=sum(p.offered_bytes for p in all_parts),
             waiting_bytes=sum(p.waiting_bytes for p in all_parts),
             delivered_packets=sum(p.delivered_packets for p in all_parts),
             late_packets=sum(p.late_packets for p in all_parts), delay_seconds=sum(p.delay_seconds for p in all_parts),
             users_by_cell=sum((p.users_by_cell for p in all_parts), nothing),
             waiting_by_cell=sum((p.waiting_by_cell for p in all_parts), nothing),
-            oldest_s=min((p.oldest_s for p in all_parts), default=inf),
-            newest_s=max((p.newest_s for p in all_parts), default=-inf),
+            oldest_s=oldest_s, newest_s=max((p.newest_s for p in all_parts), default=-inf),
+            mean_s=oldest_s + later_s / users if users else nan,
         )  # fmt: skip
 
     @property
@@ -97,11 +102,22 @@ class Aggregate:
         """Return whether no more was late than a service level allows (1 - `delay_quantile`); True if nothing came."""
         return level.delay_s is None or not self.late_share > 1 - level.delay_quantile
 
-    def view(self, *, active: bool = True) -> SliceView:
-        """Return it as policies see a slice; packets that wait are not counted as flows, for nobody counts them."""
-        return SliceView(
-            offered_flows=self.delivered_packets, offered_bytes=self.offered_bytes,
-            delivered_flows=self.delivered_packets, delivered_bytes=self.offered_bytes - self.waiting_bytes,
-            late_flows=self.late_packets, delay_seconds=self.delay_seconds, inside_bytes=self.waiting_bytes,
-            active=active,
-        )  # fmt: skip
+
+TOTALS = ("bytes offered", "of them through or given up", "packets through", "of them late", "delays added up (s)")
+"""What never falls of each member, and therefore of a slice, whoever of its members is under way to another edge."""
+
+
+def totals_of(twins: "UserTwins", who: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return `TOTALS` as these users' twins know them, shape (users, totals): whole numbers but for the delays."""
+    offered, waiting = twins.mirror("demand").values["demand"][who].T
+    served, delay = twins.mirror("served").values["served"][who], twins.mirror("delay").values["delay"][who]
+    return np.column_stack([offered, offered - waiting, served, delay]).astype(np.float64)
+
+
+def view_of(totals: NDArray[np.float64]) -> SliceView:
+    """Return `TOTALS` as policies see a slice; packets that wait are not counted as flows, for nobody counts them."""
+    offered, ended, through, late = (int(total) for total in totals[:4])
+    return SliceView(
+        offered_flows=through, offered_bytes=offered, delivered_flows=through, delivered_bytes=ended, late_flows=late,
+        delay_seconds=float(totals[4]), inside_bytes=offered - ended,
+    )  # fmt: skip

@@ -18,7 +18,7 @@ from wirelesslab.network.agenda import exact_delay
 from wirelesslab.network.flows import FlowRecord
 from wirelesslab.network.slices import DOMAINS
 from wirelesslab.network.source_streams import Memory
-from wirelesslab.network.twins.access_policy import AccessPolicy, AuditLog, ReadCount
+from wirelesslab.network.twins.access_policy import AccessPolicy, AuditLog, ReadCount, policy_or_open
 from wirelesslab.network.twins.clones import Known
 from wirelesslab.network.twins.forecasts import Forecaster, Persistence
 from wirelesslab.network.twins.infrastructure_attributes import (
@@ -109,8 +109,19 @@ class DigitalTwin:
         check.positive(period_s=period_s, window_s=window_s)
         check.positive_integer(windows=windows)
         self.attributes, rules = tuple(attributes), dict(sync or {})
-        for attribute in (*self.attributes, *rules):
+        for attribute in self.attributes:
             check.one_of(ATTRIBUTES, attribute=attribute)
+        if not self.attributes or len(set(self.attributes)) < len(self.attributes):
+            msg = f"attributes: got {self.attributes}, expected at least one and each once"
+            raise ValueError(msg)
+        for attribute, rule in rules.items():
+            check.one_of(self.attributes, sync=attribute)
+            if not hasattr(rule, "due"):
+                msg = f"sync: got {rule!r} for {attribute}, expected a rule such as PeriodicSync(period_s=0.1)"
+                raise TypeError(msg)
+        if forecaster is not None and not hasattr(forecaster, "ahead"):
+            msg = f"forecaster: got {forecaster!r}, expected one with ahead(history, steps), such as Persistence()"
+            raise TypeError(msg)
         self.sync = {a: rules.get(a, PeriodicSync(period_s=period_s)) for a in self.attributes}
         self.carriage = Carriage(
             slice=slice, num_bytes=NUMBER_BYTES, header_bytes=HEADER_BYTES, delay_s=delay_s, label="twin sync"
@@ -118,8 +129,9 @@ class DigitalTwin:
         if self.carriage.slice and not at:
             msg = f"at: got '', expected the node to which messages in the slice {self.carriage.slice} go"
             raise ValueError(msg)
-        self.at, self.core, self.scope, self.name = at, core, (scope,) if isinstance(scope, str) else tuple(scope), name
-        self.policy, self.forecaster = policy or AccessPolicy(), forecaster or Persistence()
+        nodes = (scope,) if isinstance(scope, str) else tuple(scope)
+        self.at, self.core, self.scope, self.name = at, core, tuple(dict.fromkeys(nodes)), name
+        self.policy, self.forecaster = policy_or_open(policy), forecaster or Persistence()
         self.window_s, self.windows = window_s, windows
         self._network: Any = None
 
@@ -129,11 +141,8 @@ class DigitalTwin:
         """Take a place in the network; called by `Network.add`.
 
         Raises:
-            ValueError: A node or slice is not of this network, or the twin lives in another one already.
+            ValueError: A node or slice is not of this network.
         """
-        if self._network is not None:
-            msg = f"add: the twin {self.name} lives in a network already; build another one"
-            raise ValueError(msg)
         if self.carriage.slice:
             network.slice_index(self.carriage.slice)
         self.name = network.name_of(self)
@@ -238,8 +247,9 @@ class DigitalTwin:
         Raises:
             AccessRefusedError: An actor reads what it may not; that is logged.
         """
-        shown = self._shown_to(by)
         network, state, ages = self._network, self._state, self.ages_s()
+        mirrored = tuple(a for a in SHOWN if a in self.attributes)
+        shown = state.audit.shown_to(network.actors.get(by), mirrored, self.policy, by, network.now_s)
         moments = [state.mirrors[a].stamp_s.min() for a in self.attributes]
         moment = state.mirrors["slices"].stamp_s[0] if "slices" in self.attributes else max(moments)
         view = View(
@@ -266,14 +276,6 @@ class DigitalTwin:
             order = [name for name in network.stations if name in queues]
             view = replace(view, queues={name: queues[name] for name in order})
         return view
-
-    def _shown_to(self, by: str) -> tuple[str, ...]:
-        """Return what a reader is shown in a view, and log it."""
-        mirrored = tuple(a for a in SHOWN if a in self.attributes)
-        reads = getattr(self._network.actors.get(by), "reads", None)
-        wanted = [a for a in mirrored if (self.policy.may(by, a) if reads is None else a in reads)]
-        self._state.audit.read(self.policy, wanted, by, self._network.now_s)
-        return tuple(wanted)
 
     def read(self, attribute: str, *, by: str = "") -> Mapping[str, Any]:
         """Return a copy of what is known of one attribute, by the node that told it; what was never told is missing.

@@ -6,7 +6,7 @@ a slice. At the edge the sums are exact; what the slice twin shows is as old as 
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from copy import copy
+from copy import copy, deepcopy
 from dataclasses import dataclass, replace
 from math import inf
 from typing import TYPE_CHECKING, Any, cast
@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from wirelesslab import check
 from wirelesslab.network.agenda import exact_delay
 from wirelesslab.network.flows import FlowRecord
-from wirelesslab.network.twins.access_policy import AccessPolicy, AuditLog
-from wirelesslab.network.twins.aggregates import MEMBER_ATTRIBUTES, Aggregate
+from wirelesslab.network.twins.access_policy import AccessPolicy, AuditLog, policy_or_open
+from wirelesslab.network.twins.aggregates import MEMBER_ATTRIBUTES, TOTALS, Aggregate, totals_of, view_of
 from wirelesslab.network.twins.messages import Carriage, Postbag
 from wirelesslab.network.view import View
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from wirelesslab.network.simulation import Network
     from wirelesslab.network.twins.users import UserTwins
 
+SHOWN = ("slices", "ratios")  # in a view
 SLICE_ATTRIBUTES = tuple(Aggregate.__dataclass_fields__)
 Key = tuple[str, int]  # slice, place of an edge
 
@@ -37,7 +38,15 @@ class _Part:
     round: int
     sums: Aggregate
     ratios: dict[Any, Any]
-    demand_by_cell: NDArray[np.int64]
+    noticed: "_Noticed"
+
+
+@dataclass
+class _Noticed:
+    """What an edge has noticed so far of what a slice's members say; it never falls, wherever they go."""
+
+    by_cell: NDArray[np.int64]  # bytes, where their users were then
+    totals: NDArray[np.float64]  # see TOTALS
 
 
 @dataclass
@@ -48,8 +57,9 @@ class _State:
     rounds: int
     slices: tuple[str, ...]
     parts: dict[Key, _Part]
-    noticed: dict[Key, NDArray[np.int64]]  # bytes noticed so far in each cell, at each edge
-    counted: NDArray[np.int64]  # of each user's bytes, those that have been noticed
+    noticed: dict[Key, _Noticed]
+    counted: NDArray[np.float64]  # of each user's TOTALS, what has been noticed
+    shown_s: float  # the time of what is shown; it never goes back
     windows: deque[tuple[float, dict[str, NDArray[np.int64]]]]
     bag: Postbag
     audit: AuditLog
@@ -108,7 +118,10 @@ class SliceTwin:
         self.twins_name = twins if isinstance(twins, str) else twins.name
         self._first = (slices,) if isinstance(slices, str) else tuple(getattr(s, "name", s) for s in slices)
         self.at, self.every_s, self.carriage = at, every_s, carriage or Carriage(num_bytes=200)
-        self.history_windows, self.policy, self.name = history, policy or AccessPolicy(), name
+        self.history_windows, self.policy, self.name = history, policy_or_open(policy), name
+        if len(set(self._first)) < len(self._first):
+            msg = f"slices: got {self._first}, expected each once"
+            raise ValueError(msg)
         if self.carriage.slice and not at:
             msg = f"at: got '', expected the node to which the slice {self.carriage.slice} carries messages"
             raise ValueError(msg)
@@ -120,6 +133,7 @@ class SliceTwin:
 
         Raises:
             ValueError: Twins, slices or the node are not of this network, or the twins do not mirror what it takes.
+            AccessRefusedError: It may not read of its members what it adds up.
         """
         self._bind(network)
         for name in (*self._first, self.carriage.slice):
@@ -129,13 +143,15 @@ class SliceTwin:
             network.check_node(self.at)
         for attribute in MEMBER_ATTRIBUTES:
             self._twins.mirror(attribute)
+        self._twins.asked(MEMBER_ATTRIBUTES, by=self.name)
         self._state = network.record(self.name, self._begin)
         network.agenda.after(0.0, self.tick)
 
     def _begin(self) -> _State:
         return _State(
             start_s=self._network.now_s, rounds=0, slices=self._first, parts={}, noticed={},
-            counted=np.zeros(self._twins.num_users, np.int64), windows=deque(maxlen=self.history_windows + 1),
+            counted=np.zeros((self._twins.num_users, len(TOTALS))), shown_s=self._network.now_s,
+            windows=deque(maxlen=self.history_windows + 1),
             bag=Postbag(self._network.rng("twins", self.name, "air")), audit=AuditLog(self.name),
         )  # fmt: skip
 
@@ -145,7 +161,7 @@ class SliceTwin:
         if not hasattr(twins, "mirror"):
             msg = f"twins: got {self.twins_name!r}, expected the name of UserTwins that live here; add them first"
             raise ValueError(msg)
-        self._twins = cast("UserTwins", twins)
+        self._twins: UserTwins = cast("UserTwins", twins)
 
     def tick(self) -> None:
         """Close a window, and let every edge say what its twins come to; called by the agenda."""
@@ -153,6 +169,7 @@ class SliceTwin:
         now = network.now_s
         state.windows.append((now, {name: self._demand_by_cell(name) for name in state.slices}))
         state.rounds += 1
+        twins.asked(MEMBER_ATTRIBUTES, by=self.name)
         slice_of = twins.slice_of
         ratios = {domain: dict(shares) for domain, shares in network.ratios.items()}
         for edge, node in enumerate(twins.edges):
@@ -165,14 +182,16 @@ class SliceTwin:
                 self.carriage.send(network, state.bag, self, payload, source=node, sink=self.at)
         network.agenda.after(exact_delay(now, state.start_s + state.rounds * self.every_s), self.tick)
 
-    def _notice(self, key: Key, who: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Add what members have said since they were last counted to the cells where they are; return all so far."""
+    def _notice(self, key: Key, who: NDArray[np.int64]) -> _Noticed:
+        """Add what members have said since they were last counted, wherever that was; return all so far."""
         state, twins = self._state, self._twins
-        noticed = state.noticed.setdefault(key, np.zeros(twins.num_cells, np.int64))
-        offered = twins.mirror("demand").values["demand"][who, 0]
-        np.add.at(noticed, twins.mirror("cell").values["cell"][who, 0], offered - state.counted[who])
-        state.counted[who] = offered
-        return noticed.copy()
+        nothing = _Noticed(np.zeros(twins.num_cells, np.int64), np.zeros(len(TOTALS)))
+        noticed, said = state.noticed.setdefault(key, nothing), totals_of(twins, who)
+        news = said - state.counted[who]
+        np.add.at(noticed.by_cell, twins.mirror("cell").values["cell"][who, 0], news[:, 0].astype(np.int64))
+        noticed.totals += news.sum(axis=0)
+        state.counted[who] = said
+        return deepcopy(noticed)
 
     def receive(self, network: "Network", record: FlowRecord) -> None:
         """Take a message of an edge, or learn that it was lost."""
@@ -190,6 +209,7 @@ class SliceTwin:
         known = self._state.parts.get(key)
         if key[0] in self._state.slices and (known is None or part.round > known.round):
             self._state.parts[key] = part
+            self._state.shown_s = float(np.fmax(self._state.shown_s, self.sums().mean_s))
 
     # --- what is known ----------------------------------------------------------------------------------------
 
@@ -247,27 +267,35 @@ class SliceTwin:
         return np.diff(rows.reshape(-1, nothing.size), axis=0)
 
     def _demand_by_cell(self, name: str) -> NDArray[np.int64]:
-        parts = (part.demand_by_cell for (of, _), part in self._state.parts.items() if of == name)
+        parts = (part.noticed.by_cell for (of, _), part in self._state.parts.items() if of == name)
         return sum(parts, np.zeros(self._twins.num_cells, np.int64))
 
     def view(self, before: View | None = None, *, by: str = "") -> View:
-        """Return the slices as policies see them, as old as they are known here.
+        """Return the slices as policies see them; its moment is the mean time at which their totals were so.
+
+        Totals are of all that members ever said, so that they never fall: `sums` lacks those who are under way to
+        another edge. An actor that says what it `reads`, as agents do, is shown that and nothing else; others are
+        shown what they may read. A window begins anew when slices were merged or split.
 
         Raises:
-            AccessRefusedError: `by` reads what it may not.
+            AccessRefusedError: An actor reads what it may not; that is logged.
         """
         state, network = self._state, self._network
-        shown = ("slices", "ratios")
-        reads = getattr(network.actors.get(by), "reads", shown)
-        state.audit.read(self.policy, (name for name in shown if name in reads), by, network.now_s)
+        shown = state.audit.shown_to(network.actors.get(by), SHOWN, self.policy, by, network.now_s)
         latest = max(state.parts.values(), key=lambda part: part.round, default=None)
+        slices = self.slices if "slices" in shown else ()
+        same = before is not None and set(before.slices) == set(slices)
         return View(
-            time_s=network.now_s,
-            slices={name: self.sums(name).view() for name in self.slices},
-            ratios={} if latest is None else latest.ratios,
-            ages_s={"slices": self.age_s(), "ratios": self.age_s()},
-            before=None if before is None else replace(before, before=None),
+            time_s=state.shown_s,
+            slices={name: view_of(self._totals(name)) for name in slices},
+            ratios={d: dict(r) for d, r in latest.ratios.items()} if latest and "ratios" in shown else {},
+            ages_s={name: self.age_s() for name in shown},
+            before=replace(before, before=None) if before is not None and same else None,
         )
+
+    def _totals(self, name: str) -> NDArray[np.float64]:
+        parts = (part.noticed.totals for (of, _), part in self._state.parts.items() if of == name)
+        return sum(parts, np.zeros(len(TOTALS)))
 
     def gauges(self) -> Mapping[str, float]:
         """Return users, what waits and the age of what is known, of all slices together; -1 if nothing is known."""
@@ -317,7 +345,7 @@ class SliceTwin:
             cast("dict[Key, Any]", kept).update(moved)
         for key, part in mine.parts.items():
             if key[0] in slices:  # rounds are counted by each twin for itself
-                mine.parts[key] = _Part(min(part.round, mine.rounds), part.sums, part.ratios, part.demand_by_cell)
+                mine.parts[key] = replace(part, round=min(part.round, mine.rounds))
         own = np.isin(self._twins.slice_of, indices)
         mine.counted[own] = theirs.counted[own]
 

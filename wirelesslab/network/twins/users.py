@@ -17,12 +17,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from wirelesslab import check
 from wirelesslab.network.agenda import exact_delay
-from wirelesslab.network.flows import Flow, FlowRecord
-from wirelesslab.network.twins.access_policy import AccessPolicy, AuditLog
+from wirelesslab.network.flows import FlowRecord
+from wirelesslab.network.twins.access_policy import AccessPolicy, AuditLog, policy_or_open
 from wirelesslab.network.twins.feeds import EVERYTHING, Feed, Updates, by_gnb
 from wirelesslab.network.twins.messages import Mirror, Postbag
 from wirelesslab.network.twins.user_attributes import USER_ATTRIBUTES, check_attributes, sensed
 from wirelesslab.network.twins.user_lives import Life, Lives, Migration, UserState
+from wirelesslab.network.twins.user_moves import Moves, homes_of
 
 if TYPE_CHECKING:
     from wirelesslab.network.cells import Cells
@@ -58,7 +59,7 @@ class UserTwins:
     def __init__(
         self,
         cells: "Cells | str" = "cells",
-        feeds: Sequence[Feed] = (EVERYTHING,),
+        feeds: Feed | Sequence[Feed] = (EVERYTHING,),
         *,
         edges: Sequence[str] = (),
         clock_s: float | None = 0.01,
@@ -73,14 +74,18 @@ class UserTwins:
             check.positive(clock_s=clock_s)
         check.positive_integer(state_bytes=state_bytes)
         check.within(0, inf, operations=operations)
-        self.feeds = tuple(feeds)
+        self.feeds = (feeds,) if isinstance(feeds, Feed) else tuple(feeds)
         attributes = [a for feed in self.feeds for a in feed.attributes]
         check_attributes(tuple(attributes))
         self._place = {a: index for index, feed in enumerate(self.feeds) for a in feed.attributes}
         self.cells_name = cells if isinstance(cells, str) else cells.name
-        self.edges, self.clock_s, self.state_bytes = tuple(edges), clock_s, state_bytes
+        self.edges, self.clock_s, self.state_bytes = (
+            (edges,) if isinstance(edges, str) else tuple(edges),
+            clock_s,
+            state_bytes,
+        )
         self.migration_slice = getattr(migration_slice, "name", migration_slice)
-        self.operations, self.create_all, self.policy, self.name = operations, create, policy or AccessPolicy(), name
+        self.operations, self.create_all, self.policy, self.name = operations, create, policy_or_open(policy), name
 
     # --- the actor -----------------------------------------------------------------------------------------
 
@@ -135,15 +140,12 @@ class UserTwins:
             msg = f"cells: got {self.cells_name!r}, expected the name of Cells that live here; add them first"
             raise ValueError(msg)
         self._cells = cast("Cells", cells)
-        nodes = network.graph.nodes
-        self.edges = self.edges or tuple(node for node in nodes if nodes[node]["kind"] == "edge")
-        for edge in self.edges:
-            network.check_node(edge)
-        if not self.edges:
-            msg = "edges: the graph has no node of kind edge; name the nodes where twins live"
-            raise ValueError(msg)
+        self.edges = homes_of(network, self.edges)
         costs = [[network.routes.cost(gnb, edge) for edge in self.edges] for gnb in self._cells.cell_nodes]
-        self._edge_of_cell = np.argmin(np.array(costs), axis=1)
+        self._moves = Moves(
+            edges=self.edges, edge_of_cell=np.argmin(np.array(costs), axis=1), slice=self.migration_slice,
+            num_bytes=self.state_bytes, operations=self.operations, twins=self.name,
+        )  # fmt: skip
 
     def tick(self) -> None:
         """Notice handovers and send what is due; called by the agenda."""
@@ -184,7 +186,7 @@ class UserTwins:
         """Take a message, or a twin that has come to its new edge, or learn that it was lost."""
         del network
         if record.number in self._state.lives.moving:
-            self._settle(record)
+            self._moves.settle(self._state, record, self._network.now_s)
             return
         updates = self._state.bag.taken(record)
         if updates is not None:
@@ -221,9 +223,7 @@ class UserTwins:
         if lives.mirrored[who].any():
             msg = f"create: the twin of user {who[lives.mirrored[who]][0]} is there already; retire it first"
             raise ValueError(msg)
-        lives.begin(who, self._edge_of_cell[self._cells.access.cells[who]])
-        for feed, memory in zip(self.feeds, self._state.memories, strict=True):
-            feed.sync.forget(memory, who)
+        self._begin_at(who, self._moves.edge_of_cell[self._cells.access.cells[who]])
 
     def retire(self, users: ArrayLike) -> None:
         """Let nothing be left of the twins of these users; what is under way to them is not taken.
@@ -254,51 +254,18 @@ class UserTwins:
         """Send twins after users who have changed to a cell of another edge."""
         if len(self.edges) == 1:
             return
-        lives = self._state.lives
-        wanted = self._edge_of_cell[self._cells.access.cells]
-        astray = (wanted != lives.home) & (lives.home >= 0)
-        making = np.flatnonzero(astray & (lives.life == Life.CREATING))
+        state, cell_of = self._state, self._cells.access.cells
+        making, live = self._moves.astray(state.lives, cell_of)
         if making.size:  # there is nothing to move yet: begin again there
             self._forget(making)
-            lives.begin(making, wanted[making])
-            for feed, memory in zip(self.feeds, self._state.memories, strict=True):
-                feed.sync.forget(memory, making)
-        for user in np.flatnonzero(astray & (lives.life == Life.LIVE)).tolist():
-            self._move(user, int(wanted[user]), now)
+            self._begin_at(making, self._moves.edge_of_cell[cell_of[making]])
+        for user in live.tolist():
+            self._moves.move(self._network, state, user, int(self._moves.edge_of_cell[cell_of[user]]), now)
 
-    def _move(self, user: int, edge: int, now: float) -> None:
-        lives, network = self._state.lives, self._network
-        if not self.migration_slice:
-            lives.stop(user, edge, -1, now)
-            del lives.moving[-1]
-            self._settled(user, edge, now, now, arrived=True)
-            return
-        source, sink = self.edges[lives.home[user]], self.edges[edge]
-        lives.stop(user, edge, network.next_number, now)
-        network.send(
-            Flow(
-                slice=self.migration_slice, num_bytes=self.state_bytes, source=source, sink=sink,
-                operations=self.operations, label="twin migration", receiver=self.name,
-            )
-        )  # fmt: skip
-
-    def _settle(self, record: FlowRecord) -> None:
-        user, began_s = self._state.lives.moving.pop(record.number)
-        edge = int(self._state.lives.target[user])
-        self._settled(user, edge, began_s, self._network.now_s, arrived=record.delivered)
-
-    def _settled(self, user: int, edge: int, began_s: float, now: float, *, arrived: bool) -> None:
-        state = self._state
-        source = self.edges[state.lives.home[user]]
-        state.lives.settle(user, arrived=arrived)
-        state.migrations.append(
-            Migration(
-                user=user, source=source, sink=self.edges[edge], num_bytes=self.state_bytes, began_s=began_s,
-                ended_s=now, arrived=arrived,
-            )
-        )  # fmt: skip
-        state.counts["migrations" if arrived else "failed_migrations"] += 1
-        state.counts["migrated_bytes"] += self.state_bytes if arrived else 0
+    def _begin_at(self, who: NDArray[np.int64], edges: NDArray[np.int64]) -> None:
+        self._state.lives.begin(who, edges)
+        for feed, memory in zip(self.feeds, self._state.memories, strict=True):
+            feed.sync.forget(memory, who)
 
     # --- what is known ---------------------------------------------------------------------------------------
 
@@ -373,9 +340,19 @@ class UserTwins:
         Raises:
             AccessRefusedError: `by` may not; that is logged too.
         """
-        check.one_of(tuple(self._place), attribute=attribute)
-        self._state.audit.read(self.policy, (attribute,), by, self._network.now_s)
+        self.asked((attribute,), by=by)
         return self.values(attribute)
+
+    def asked(self, attributes: Sequence[str], *, by: str) -> None:
+        """Log that somebody reads these attributes at the edges, as twins of slices do.
+
+        Raises:
+            ValueError: One is not mirrored.
+            AccessRefusedError: `by` may not read one; that is logged too.
+        """
+        for attribute in attributes:
+            check.one_of(tuple(self._place), attribute=attribute)
+        self._state.audit.read(self.policy, attributes, by, self._network.now_s)
 
     def truth(self, attribute: str) -> NDArray[Any]:
         """Return what the gNBs know now: for judges, never for agents."""
