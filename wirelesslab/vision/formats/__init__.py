@@ -1,0 +1,20 @@
+"""The field's formats on disk, read and written; nothing is downloaded.
+
+Readers refuse what is missing, empty, cut short or of another kind with `data.DataError`: the file, what was found,
+and what was wanted. Pixels are whole numbers from 0 to 255 in these files and x / 255 in `Data`.
+"""
+
+from wirelesslab.vision.formats.cifar import read_cifar, write_cifar
+from wirelesslab.vision.formats.folders import read_folders, write_folders
+from wirelesslab.vision.formats.idx import read_idx, read_mnist, write_idx, write_mnist
+
+__all__ = [
+    "read_cifar",
+    "read_folders",
+    "read_idx",
+    "read_mnist",
+    "write_cifar",
+    "write_folders",
+    "write_idx",
+    "write_mnist",
+]
