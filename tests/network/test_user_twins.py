@@ -319,6 +319,26 @@ def test_twins_that_come_late_count_what_is_said_from_then_on():
     assert twins.truth("demand")[:, 1].sum() <= waiting + 40 * 1500  # but for parts of packets
 
 
+def test_where_a_twin_belongs_does_not_hang_on_what_is_down_when_a_network_is_built_anew():
+    # gnb-3 belongs to edge-2; while it is down, no edge is in its reach
+    network, _, _ = world(everything(), mobility=WALK, every_s=0.5, migration_slice="embb")
+    network.run(1.0)
+    network.apply(SetUp(element="gnb-3", up=False))
+    network.run(1.1)
+    again = Network.restored(network.snapshot())
+    for one in (network, again):
+        one.run(2.0)
+    assert again.snapshot().digest() == network.snapshot().digest()
+    assert again.actors["user-twins"].counts["migrations"] == 0
+
+
+def test_a_cell_that_reaches_no_edge_is_refused():
+    network, cells = cells_world()
+    network.graph.remove_edge("gnb-3", "edge-2")
+    with pytest.raises(ValueError, match="gnb-3 reaches none of"):
+        network.add(UserTwins(cells, everything()))
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

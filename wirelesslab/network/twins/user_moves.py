@@ -1,5 +1,6 @@
 """How twins of users follow them: which are astray, and the flow in which one is copied to another edge."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -7,9 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wirelesslab.network.flows import Flow, FlowRecord
+from wirelesslab.network.routing import Routes
 from wirelesslab.network.twins.user_lives import Life, Lives, Migration, UserState
 
 if TYPE_CHECKING:
+    import networkx as nx
+
     from wirelesslab.network.simulation import Network
 
 
@@ -28,6 +32,24 @@ def homes_of(network: "Network", edges: tuple[str, ...]) -> tuple[str, ...]:
         msg = f"edges: {what}; name the nodes where twins live"
         raise ValueError(msg)
     return homes
+
+
+def nearest(graph: "nx.DiGraph[str]", cells: Sequence[str], edges: Sequence[str]) -> NDArray[np.int64]:
+    """Return the place of the edge that is nearest to each cell, of equals the first, shape (cells,).
+
+    By the routes of the whole graph, whatever is out of service: where a twin belongs must not hang on when it is
+    asked, for a network that is built anew from its record asks again.
+
+    Raises:
+        ValueError: A cell reaches no edge.
+    """
+    routes = Routes(graph)
+    costs = np.array([[routes.cost(cell, edge) for edge in edges] for cell in cells])
+    lost = np.flatnonzero(np.isinf(costs).all(axis=1))
+    if lost.size:
+        msg = f"edges: {cells[lost[0]]} reaches none of {', '.join(edges)}; name one where its users' twins can live"
+        raise ValueError(msg)
+    return np.argmin(costs, axis=1)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -23,7 +23,7 @@ from wirelesslab.network.twins.feeds import EVERYTHING, Feed, Updates, by_gnb
 from wirelesslab.network.twins.messages import Mirror, Postbag
 from wirelesslab.network.twins.user_attributes import USER_ATTRIBUTES, check_attributes, sensed
 from wirelesslab.network.twins.user_lives import Life, Lives, Migration, UserState
-from wirelesslab.network.twins.user_moves import Moves, homes_of
+from wirelesslab.network.twins.user_moves import Moves, homes_of, nearest
 
 if TYPE_CHECKING:
     from wirelesslab.network.cells import Cells
@@ -141,10 +141,9 @@ class UserTwins:
             raise ValueError(msg)
         self._cells = cast("Cells", cells)
         self.edges = homes_of(network, self.edges)
-        costs = [[network.routes.cost(gnb, edge) for edge in self.edges] for gnb in self._cells.cell_nodes]
         self._moves = Moves(
-            edges=self.edges, edge_of_cell=np.argmin(np.array(costs), axis=1), slice=self.migration_slice,
-            num_bytes=self.state_bytes, operations=self.operations, twins=self.name,
+            edges=self.edges, edge_of_cell=nearest(network.graph, self._cells.cell_nodes, self.edges),
+            slice=self.migration_slice, num_bytes=self.state_bytes, operations=self.operations, twins=self.name,
         )  # fmt: skip
 
     def tick(self) -> None:
