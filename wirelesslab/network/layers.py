@@ -29,9 +29,9 @@ LAYERS: dict[Layer, tuple[str, ...]] = {
     # What is promised and to whom it belongs.
     "virtual": (
         "ledger", "life_cycle", "slice_manager", "slices", "twins.access_policy", "twins.aggregates",
-        "twins.clock_twin", "twins.clones", "twins.feeds", "twins.infrastructure", "twins.infrastructure_attributes",
-        "twins.messages", "twins.slice_twin", "twins.sync", "twins.traffic_history", "twins.user_attributes",
-        "twins.user_lives", "twins.user_moves", "twins.users", "twins.what_if", "view",
+        "twins.clock_twin", "twins.clones", "twins.feeds", "twins.foreseen_delays", "twins.infrastructure",
+        "twins.infrastructure_attributes", "twins.messages", "twins.slice_twin", "twins.sync", "twins.traffic_history",
+        "twins.user_attributes", "twins.user_lives", "twins.user_moves", "twins.users", "twins.what_if", "view",
     ),
     # Who decides.
     "control": (

@@ -49,7 +49,7 @@ def nearest(graph: "nx.DiGraph[str]", cells: Sequence[str], edges: Sequence[str]
     if lost.size:
         msg = f"edges: {cells[lost[0]]} reaches none of {', '.join(edges)}; name one where its users' twins can live"
         raise ValueError(msg)
-    return np.argmin(costs, axis=1)
+    return np.asarray(np.argmin(costs, axis=1))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
