@@ -440,6 +440,19 @@ def test_an_operators_wish_is_held_to_the_reservation_in_force_when_it_arrives()
     assert "outside the reservation: planner keeps 0/0.8/1" in second
 
 
+def test_a_reservation_everywhere_ends_what_was_reserved_on_one_element():
+    network = swinging()
+    plan = StaticShares(shares_of_slices=(0.5, 0.5))
+    network.add(Planner(plan=plan, window_s=10.0, dedicated=False, name="planner"))
+    mandate = Mandate(floor="planner")
+    network.run(0.1)
+    network.apply(SetRatios(domain="transport", ratios={"embb": ratio_of(0.5)}, element=LINK), by="planner")
+    assert mandate.forbids(halves(0.3, element=LINK), network)
+    network.apply(halves(0.2), by="planner")
+    assert mandate.forbids(halves(0.2, element=LINK), network) == ""
+    assert "0/0.2/1" in mandate.forbids(halves(0.1, element=LINK), network)
+
+
 # --- written down and built again ---------------------------------------------------------------------
 
 

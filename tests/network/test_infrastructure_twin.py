@@ -279,6 +279,26 @@ def test_a_restored_twin_goes_on_alike_to_the_last_bit_with_messages_under_way(w
 # --- what is refused ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    "ratios",
+    [
+        SetRatios(domain="transport", ratios={"embb": ResourceRatio(max=0.5)}),
+        SetRatios(domain="transport", ratios={"embb": ResourceRatio(dedicated=0.2, min=0.2)}),
+        SetRatios(domain="transport", ratios={"embb": ResourceRatio(min=0.2)}, element="edge-2->edge-3"),
+    ],
+    ids=["a ceiling", "a dedicated part", "one link"],
+)
+def test_a_rule_that_compares_notices_every_change_of_shares(ratios):
+    network, twin = loaded(sync={"ratios": ThresholdSync(error=0.0, every_s=0.1)})
+    network.run(until_s=1.05)
+    assert twin.view().ages_s["ratios"] == pytest.approx(1.05)  # nothing has changed since it was told
+    network.apply(ratios)
+    network.run(until_s=1.15)
+    assert twin.view().ages_s["ratios"] == pytest.approx(0.05)
+    assert twin.known().ratios_of_stations == ({ratios.element: network.links["edge-2", "edge-3"].ratios}
+                                               if ratios.element else {})  # fmt: skip
+
+
 def test_what_makes_no_sense_is_refused():
     with pytest.raises(ValueError, match="attribute"):
         DigitalTwin(attributes=("slices", "moods"))

@@ -415,3 +415,12 @@ def test_fail_over_changes_shares_when_an_element_fails_and_when_it_is_back():
     assert [d.actions[0].ratios for d in decisions] == [EMERGENCY, USUAL]
     # seen at the next beat, once the news has come the long way from the cloud
     assert [d.sensed_s for d in decisions] == pytest.approx([1.1, 2.1])
+
+
+def test_fail_over_does_not_take_silence_for_health():
+    policy = FailOver(watch=("core->cloud",), emergency=EMERGENCY, usual=USUAL, element=LINK)
+    view = View(time_s=1.0, slices={}, ratios={}, ages_s={"slices": 0.1})
+    with pytest.raises(ValueError, match="down: the view shows slices alone"):
+        policy.act(view)
+    assert policy.act(replace(view, ages_s={"slices": 0.1, "down": 0.1})) is None
+    assert policy.act(replace(view, ages_s={})) is None  # the network itself

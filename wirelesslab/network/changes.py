@@ -30,6 +30,9 @@ def carry_out(network: "Network", action: Action, by: str) -> None:
     if isinstance(action, SetRatios):
         _set_ratios(network, action)
         told, place = network.told.setdefault(by, {}), (action.domain, action.element)
+        for other in told if not action.element else ():  # what holds everywhere ends what held somewhere
+            if other[0] == action.domain:
+                told[other] = {name: ratio for name, ratio in told[other].items() if name not in action.ratios}
         told[place] = {**told.get(place, {}), **action.ratios}
     elif isinstance(action, SetUp):
         _set_up(network, action, by)

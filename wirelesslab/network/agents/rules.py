@@ -185,7 +185,14 @@ class FailOver:
             raise ValueError(msg)
 
     def act(self, view: View) -> SetRatios | None:
-        """Return other shares when an emergency begins or ends."""
+        """Return other shares when an emergency begins or ends.
+
+        Raises:
+            ValueError: The view is a twin's that does not tell what is down.
+        """
+        if view.ages_s and "down" not in view.ages_s:
+            msg = f"down: the view shows {', '.join(view.ages_s)} alone, expected one that tells what is out of service"
+            raise ValueError(msg)
         failed = not set(self.watch).isdisjoint(view.down)
         if failed == self.failed:
             return None

@@ -82,12 +82,15 @@ def sensed(network: "Network", attribute: str, node: str, scope: Sequence[str] =
 def compared(network: "Network", attribute: str, places: Sequence[str]) -> NDArray[np.float64]:
     """Return what sync rules compare, a row for each place.
 
-    Bytes inside by slice; guaranteed shares; what is down (0 or 1); bytes in queues by slice; bytes offered by slice.
+    Bytes inside by slice; shares of every domain and station; what is down (0 or 1); bytes in queues by slice; bytes
+    offered by slice.
     """
     if attribute == "slices":
         return np.array([[view.inside_bytes for view in sensed(network, attribute, places[0])[0]]], float)
     if attribute == "ratios":
-        return np.array([[ratio.min for domain in DOMAINS for ratio in network.ratios[domain].values()]])
+        shares = [ratio for domain in DOMAINS for ratio in network.ratios[domain].values()]
+        shares += [ratio for station in network.stations.values() for ratio in station.ratios or ()]
+        return np.array([[part for ratio in shares for part in (ratio.dedicated, ratio.min, ratio.max)]])
     if attribute == "down":
         return np.array([[float(element in network.down) for element in (*network.graph, *network.stations)]])
     rows = np.zeros((len(places), len(network.slices)))
