@@ -58,8 +58,8 @@ class Config:
         "matched-filter", "omp-one-per-device", "amp-block", "amp-re-tuned", "covariance", "mampnet",
     )  # fmt: skip
     loads: tuple[float, ...] = (1.0, 4.0, 8.0, 12.0, 16.0, 22.0)
-    replicas: int = 4
-    run_s: float = 1.2
+    replicas: int = 8
+    run_s: float = 3.0
     cells: int = 4
     codebooks: int = 4
     num_devices: int = 64
@@ -68,8 +68,8 @@ class Config:
     snr_db: float = 3.0
     activity_prob: float = 0.1
     num_bytes: int = 8
-    frames: int = 8
-    draws: int = 8
+    frames: int = 16
+    draws: int = 16
 
     def __post_init__(self) -> None:
         check.positive_integer(replicas=self.replicas, cells=self.cells, codebooks=self.codebooks)

@@ -11,6 +11,7 @@ perfect receiver: the time that 140 frames take sets the answer, and short pilot
 spoil long messages: about three times the bands, whoever listens. Cells and bands are exchanged one for the other.
 """
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,7 @@ from wirelesslab.session import Session, Table
 
 if TYPE_CHECKING:
     import xarray as xr
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 PERFECT = "perfect receiver"
@@ -37,6 +39,7 @@ DENSITY, PERIOD_S, NUM_BYTES = 1_000_000, 7200.0, 32
 WANTED, WITHIN_S = 0.99, 10.0
 SYMBOL_S = 1 / 168e3  # a band of 180 kHz holds 168,000 symbols per second
 BAND_KHZ = 180
+WIDE_BANDS = 6  # 1.08 MHz
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,10 +50,11 @@ class Config:
         detectors: Who listens; a perfect receiver stands beside them.
         num_antennas: M.
         pilot_lengths: L.
-        cells: Cells per km² of the search; other numbers follow, for cells and bands exchange one for the other.
+        cells: Cells per km² of the search; other numbers follow, for cells and bands exchange one for the other: how
+            long a codebook waits for its turn hangs on their product only.
         bands: Bands of a cell that are tried, ascending, by bisection.
         replicas: Seeds of every search.
-        num_devices: Devices of a codebook.
+        codebook_devices: N, devices of a codebook: with more of them a cell has fewer codebooks and turns come sooner.
         snr_db: SNR.
         activity_prob: The ε that every detector is told.
         most_active: Speakers of a frame that the tables know.
@@ -63,20 +67,21 @@ class Config:
     num_antennas: tuple[int, ...] = (2, 4, 8)
     pilot_lengths: tuple[int, ...] = (16, 32)
     cells: int = 4
-    bands: tuple[int, ...] = (2, 3, 4, 5, 6, 8, 11, 16, 32)
-    replicas: int = 3
-    num_devices: int = 100
+    bands: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 8, 11, 16, 32)
+    replicas: int = 4
+    codebook_devices: tuple[int, ...] = (100, 400)
     snr_db: float = 0.0
     activity_prob: float = 0.01
-    most_active: int = 10
-    frames: int = 24
-    draws: int = 4
+    most_active: int = 6
+    frames: int = 32
+    draws: int = 6
     run_s: float = 40.0
 
     def __post_init__(self) -> None:
         check.positive_integer(
-            cells=self.cells, replicas=self.replicas, num_devices=self.num_devices, most_active=self.most_active
-        )
+            cells=self.cells, replicas=self.replicas, most_active=self.most_active,
+            **{f"codebook_devices[{i}]": num for i, num in enumerate(self.codebook_devices)},
+        )  # fmt: skip
         check.within(3 * WITHIN_S, 1e6, run_s=self.run_s)
         named(self.detectors)
         if list(self.bands) != sorted(set(self.bands)) or not self.bands:
@@ -86,14 +91,14 @@ class Config:
 
 QUICK: Mapping[str, Any] = {
     "detectors": ("matched-filter", "amp-re-tuned"), "num_antennas": (4,), "pilot_lengths": (16,), "replicas": 2,
-    "most_active": 8, "frames": 16, "draws": 2, "run_s": 30.0, "bands": (3, 6, 12),
+    "codebook_devices": (100,), "most_active": 8, "frames": 16, "draws": 2, "run_s": 30.0, "bands": (3, 6, 12),
 }  # fmt: skip
 
 
-def scenario(config: Config, antennas: int, length: int) -> Scenario:
+def scenario(config: Config, antennas: int, length: int, num_devices: int) -> Scenario:
     """Return the devices of a codebook, and the air."""
     return Scenario(
-        num_devices=config.num_devices, bits_per_device=2, pilot_length=length, num_antennas=antennas,
+        num_devices=num_devices, bits_per_device=2, pilot_length=length, num_antennas=antennas,
         snr_db=config.snr_db, activity_prob=config.activity_prob,
     )  # fmt: skip
 
@@ -168,9 +173,9 @@ def main(config: Config, session: Session | None = None) -> "xr.Dataset":
     """Tabulate every detector, number of antennas and pilot length, then search.
 
     Returns:
-        Over `detector`, `antennas`, `length` and `replica`: whether any number of bands was `enough`, the
-        fewest `bands` of a cell, the share of messages `within` 10 s there, their `delay_p99_s` and `energy_mj`;
-        NaN where none is.
+        Over `detector`, `antennas`, `length`, `codebook` (its devices) and `replica`: whether any number of bands was
+        `enough`, the fewest `bands` of a cell, the share of messages `within` 10 s there, their `delay_p99_s` and
+        `energy_mj`; NaN where none is.
     """
     session = session or Session()
     names = [PERFECT, *(d.name for d in named(config.detectors))]
@@ -178,51 +183,51 @@ def main(config: Config, session: Session | None = None) -> "xr.Dataset":
     with local_executor(tabulate, session.workers) as executor:
         for name, detector in zip(names, (None, *named(config.detectors)), strict=True):
             for antennas in config.num_antennas:
-                for length in config.pilot_lengths:
-                    air = scenario(config, antennas, length)
+                for length, crowd in itertools.product(config.pilot_lengths, config.codebook_devices):
+                    air = scenario(config, antennas, length, crowd)
                     outcomes: FrameOutcomes = OwnedPilots() if detector is None else tabulate(
                         air, detector, active=range(config.most_active + 1), frames=config.frames, draws=config.draws,
                         seed=session.seed, executor=executor,
                     )  # fmt: skip
-                    cases[f"{name}, {antennas}, {length}"] = Case(setting=config, outcomes=outcomes, air=air)
+                    cases[f"{name}, {antennas}, {length}, {crowd}"] = Case(setting=config, outcomes=outcomes, air=air)
     flat = session.replicate(search, cases, config.replicas)
     result = flat.isel(experiment=0, drop=True).copy()
-    shape = len(names), len(config.num_antennas), len(config.pilot_lengths), config.replicas
+    dims = "detector", "antennas", "length", "codebook", "replica"
+    shape = (
+        len(names), len(config.num_antennas), len(config.pilot_lengths), len(config.codebook_devices), config.replicas,
+    )  # fmt: skip
     for name in [n for n in flat.data_vars if flat[n].dims == ("experiment", "replica")]:
-        result[name] = (("detector", "antennas", "length", "replica"), flat[name].values.reshape(shape))
-    result.attrs |= {"cells": config.cells, "num_devices": config.num_devices, "most_bands": max(config.bands)}
-    return result.assign_coords(detector=names, antennas=list(config.num_antennas), length=list(config.pilot_lengths))
+        result[name] = (dims, flat[name].values.reshape(shape))
+    result.attrs |= {"cells": config.cells, "most_bands": max(config.bands)}
+    return result.assign_coords(
+        detector=names, antennas=list(config.num_antennas), length=list(config.pilot_lengths),
+        codebook=list(config.codebook_devices),
+    )  # fmt: skip
 
 
 def table(result: "xr.Dataset") -> Table:
     """Return the fewest bands of every detector, antennas and pilot length."""
     rows = []
     cells, most = result.attrs["cells"], result.attrs["most_bands"]
-    for name in result["detector"].values:
-        for antennas in result["antennas"].values:
-            for length in result["length"].values:
-                one = result.sel(detector=name, antennas=antennas, length=length)
-                enough = bool((one["enough"] == 1).all())
-                bands = mean(one["bands"])
-                codebooks = -(-DENSITY // cells // result.attrs["num_devices"])
-                rows.append([
-                    str(name), f"{antennas}", f"{length}", str(bands) if enough else f"more than {most}",
-                    f"{bands.value * cells * BAND_KHZ / 1e3:.3g}" if enough else "-", f"{codebooks}",
-                    str(mean(one["delay_p99_s"])) if enough else "-", str(mean(one["energy_mj"])) if enough else "-",
-                ])  # fmt: skip
+    places = itertools.product(*(result[name].values for name in ("detector", "codebook", "length", "antennas")))
+    for name, codebook, length, antennas in places:
+        one = result.sel(detector=name, codebook=codebook, length=length, antennas=antennas)
+        enough = bool((one["enough"] == 1).all())
+        bands = mean(one["bands"])
+        codebooks = -(-DENSITY // cells // int(codebook))
+        rows.append([
+            str(name), f"{codebook}", f"{length}", f"{antennas}", str(bands) if enough else f"more than {most}",
+            f"{bands.value * cells / WIDE_BANDS:.2g}" if enough else "-", f"{codebooks}",
+            str(mean(one["delay_p99_s"])) if enough else "-", str(mean(one["energy_mj"])) if enough else "-",
+        ])  # fmt: skip
     columns = [
-        "detector",
-        "antennas",
-        "L",
-        "bands of a cell",
-        "MHz per km²",
-        "codebooks of a cell",
-        "p99, s",
-        "mJ each",
-    ]
+        "detector", "N", "L", "M", f"bands of each of {cells} cells", "cells of 1.08 MHz", "codebooks of a cell",
+        "p99, s", "mJ each",
+    ]  # fmt: skip
     note = (
-        f"{cells} cells per km²; bands of {BAND_KHZ} kHz, the fewest tried with which 99 % are through within 10 s; "
-        f"means over {result.sizes['replica']} searches with 95 % intervals. MHz per km²: bands times cells, no reuse. "
+        f"Per km². N devices of a codebook, L symbols, M antennas. Bands of {BAND_KHZ} kHz: the fewest tried with "
+        f"which 99 % are through within 10 s, means over {result.sizes['replica']} searches with 95 % intervals; cells "
+        "of 1.08 MHz: what the same bands make if each cell has six. "
         "Equal received power, no interference between cells, perfect acknowledgements."
     )
     return Table("A million devices per km², 32 bytes every 2 hours", columns, rows, note)
@@ -232,53 +237,63 @@ def draw(result: "xr.Dataset") -> "Mapping[str, Figure]":
     """Draw the fewest bands over the antennas, one panel for each pilot length."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 4.8), layout="constrained")
-    panels = figure.subplots(1, result.sizes["length"], squeeze=False, sharey=True)[0]
+    crowds, lengths = result["codebook"].values, result["length"].values
+    figure = Figure(figsize=(11, 1.2 + 3.4 * crowds.size), layout="constrained")
+    panels = figure.subplots(crowds.size, lengths.size, squeeze=False, sharey=True, sharex=True)
     antennas, most = result["antennas"].values, result.attrs["most_bands"]
-    names = result["detector"].values
-    for axis, length in zip(panels, result["length"].values, strict=True):
-        for number, name in enumerate(names):
-            color = "black" if name == PERFECT else COLORS[(number - 1) % len(COLORS)]
-            places = np.arange(antennas.size) + 0.11 * (number - (len(names) - 1) / 2)
-            for place, count in zip(places, antennas, strict=True):
-                one = result.sel(detector=name, antennas=count, length=length)
-                label = str(name) if count == antennas[0] else None
-                marker = MARKERS[number % len(MARKERS)]
-                if not bool((one["enough"] == 1).all()):
-                    axis.plot(
-                        place, 1.35 * most, color=color, marker=marker, markersize=7, fillstyle="none", label=label
-                    )
-                    continue
-                m = mean(one["bands"])
-                error = [[min(m.value - m.low, 0.7 * m.value)], [min(m.high, 1.1 * most) - m.value]]
-                axis.errorbar(place, m.value, yerr=error, color=color, marker=marker, markersize=7, capsize=3,
-                              linestyle="none", label=label)  # fmt: skip
-        axis.axhline(1.15 * most, color="0.5", linestyle=":", linewidth=1)
-        axis.annotate(f"more than {most}", (1, 1.17 * most), xycoords=("axes fraction", "data"), ha="right",
-                      va="bottom", xytext=(-4, 12), textcoords="offset points", fontsize=8, color="0.35")  # fmt: skip
-        axis.set(xlabel="antennas of a cell", title=f"pilots of {length} symbols", yscale="log", ylim=(1.5, 1.9 * most))
-        axis.set_xticks(np.arange(antennas.size), [str(a) for a in antennas])
-        ticks = [t for t in (2, 3, 4, 6, 8, 11, 16, 32) if t <= most]
-        axis.set_yticks(ticks, [str(t) for t in ticks])
-        axis.set_yticks([], minor=True)
-        axis.set_xlim(-0.6, antennas.size - 0.4)
-        axis.grid(visible=True, axis="y", color="0.9")
-        axis.set_axisbelow(True)
-    panels[0].set_ylabel(f"fewest bands of {BAND_KHZ} kHz in each of {result.attrs['cells']} cells per km²")
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=6, frameon=False)
+    for (row, crowd), (column, length) in itertools.product(enumerate(crowds), enumerate(lengths)):
+        axis = panels[row][column]
+        _panel(axis, result.sel(codebook=crowd, length=length), antennas, most)
+        axis.set_title(f"{crowd} devices to a codebook, pilots of {length} symbols", fontsize=10)
+        if row == crowds.size - 1:
+            axis.set_xlabel("antennas of a cell")
+    figure.supylabel(f"fewest bands of {BAND_KHZ} kHz in each of {result.attrs['cells']} cells per km²", fontsize=10)
+    figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=6, frameon=False)
     return {"million_devices": figure}
+
+
+def _panel(axis: "Axes", result: "xr.Dataset", antennas: "np.ndarray[Any, Any]", most: int) -> None:
+    """Draw each detector's fewest bands, side by side at each number of antennas."""
+    names = result["detector"].values
+    for number, name in enumerate(names):
+        color = "black" if name == PERFECT else COLORS[(number - 1) % len(COLORS)]
+        marker = MARKERS[number % len(MARKERS)]
+        places = np.arange(antennas.size) + 0.11 * (number - (len(names) - 1) / 2)
+        for place, count in zip(places, antennas, strict=True):
+            one = result.sel(detector=name, antennas=count)
+            label = str(name) if count == antennas[0] else None
+            if not bool((one["enough"] == 1).all()):
+                axis.plot(place, 1.35 * most, color=color, marker=marker, markersize=7, fillstyle="none", label=label)
+                continue
+            m = mean(one["bands"])
+            error = [[min(m.value - m.low, 0.7 * m.value)], [min(m.high, 1.1 * most) - m.value]]
+            axis.errorbar(place, m.value, yerr=error, color=color, marker=marker, markersize=7, capsize=3,
+                          linestyle="none", label=label)  # fmt: skip
+    axis.axhline(1.15 * most, color="0.5", linestyle=":", linewidth=1)
+    axis.annotate(f"more than {most}", (1, 1.17 * most), xycoords=("axes fraction", "data"), ha="right", va="bottom",
+                  xytext=(-4, 12), textcoords="offset points", fontsize=8, color="0.35")  # fmt: skip
+    axis.set(yscale="log", ylim=(0.8, 1.9 * most))
+    axis.set_xticks(np.arange(antennas.size), [str(a) for a in antennas])
+    ticks = [t for t in (1, 2, 3, 4, 6, 8, 11, 16, 32) if t <= most]
+    axis.set_yticks(ticks, [str(t) for t in ticks])
+    axis.set_yticks([], minor=True)
+    axis.set_xlim(-0.6, antennas.size - 0.4)
+    axis.grid(visible=True, axis="y", color="0.9")
+    axis.set_axisbelow(True)
 
 
 def summary(result: "xr.Dataset") -> Mapping[str, Any]:
     """Return what each detector needs, with intervals."""
     return {
-        f"{name}, M={antennas}, L={length}": {
-            figure: mean(result[figure].sel(detector=name, antennas=antennas, length=length))._asdict()
+        f"{name}, N={codebook}, L={length}, M={antennas}": {
+            figure: mean(
+                result[figure].sel(detector=name, codebook=codebook, length=length, antennas=antennas)
+            )._asdict()
             for figure in ("enough", "bands", "within", "delay_p99_s", "energy_mj")
         }
-        for name in result["detector"].values
-        for antennas in result["antennas"].values
-        for length in result["length"].values
+        for name, codebook, length, antennas in itertools.product(
+            *(result[dim].values for dim in ("detector", "codebook", "length", "antennas"))
+        )
     }
 
 

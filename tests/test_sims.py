@@ -36,7 +36,7 @@ SMALL = {
     "grant_free_in_the_network": "--detectors matched-filter --loads 2 --replicas 2 --run-s 0.2 --cells 1"
     " --num-devices 12 --pilot-length 10 --frames 2 --draws 1",
     "million_devices": "--detectors matched-filter --num-antennas 4 --pilot-lengths 16 --replicas 2 --bands 6,16"
-    " --most-active 6 --frames 4 --draws 1 --run-s 30",
+    " --codebook-devices 100 --most-active 6 --frames 4 --draws 1 --run-s 30",
     "terngrad_killed_worker": "--replicas 2 --steps 3",
     "growth": "--users 200,400,2000 --fit-from 100 --rounds 2 --processes 1",
 }
