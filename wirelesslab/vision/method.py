@@ -8,7 +8,7 @@ Nothing in this module needs TensorFlow.
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, overload
+from typing import Any, Protocol, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,9 @@ from wirelesslab.vision.data import Data
 
 Array = NDArray[np.float32]
 Number = int | float | str
+Arrays = Mapping[str, NDArray[Any]]
 Batch = tuple[NDArray[Any], NDArray[Any]]
+S = TypeVar("S")
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,30 +148,45 @@ class Method(Protocol):
         ...
 
 
-class Trainable(Method, Protocol):
-    """A method that learns by gradients, which may come from many workers."""
+class Learner(Protocol[S]):
+    """What data-parallel training asks: gradients of a batch, and a step along a mean gradient.
 
-    def gradients(self, state: State, batch: Batch, rng: np.random.Generator, /) -> Gradients:
+    A learner is a value (it is sent to other processes); what it trains is its state, of whatever type S.
+    """
+
+    def build(self, seed: int, /) -> S:
+        """Return the state that training starts from; equal seeds give equal states in all processes."""
+        ...
+
+    def gradients(self, state: S, batch: Any, rng: np.random.Generator, /) -> Sequence[Array]:
         """Return the gradients of the mean loss of a batch; all of its randomness comes from `rng`."""
         ...
 
-    def apply(self, state: State, gradients: Sequence[Array], /) -> State:
+    def apply(self, state: S, gradients: Sequence[Array], /) -> S:
         """Return the state one step along the (mean) gradients and statistics; weight decay is added here.
 
         It depends on nothing but its arguments, so that replicas that get the same stay the same to the last bit.
         """
         ...
 
+    def written(self, state: S, /) -> Arrays:
+        """Return the whole state as arrays, for a checkpoint or a worker that comes back."""
+        ...
+
+    def restored(self, arrays: Arrays, seed: int, /) -> S:
+        """Return the state that was written."""
+        ...
+
+
+class Trainable(Method, Learner[State], Protocol):
+    """A method that learns by gradients, which may come from many workers."""
+
+    def gradients(self, state: State, batch: Batch, rng: np.random.Generator, /) -> Gradients:
+        """Return the gradients of the mean loss of a batch, that loss, and statistics."""
+        ...
+
     def travels(self, state: State, /) -> dict[str, str]:
         """Return the names of what travels, in the order of `Gradients`, each with "gradient" or "statistic"."""
-        ...
-
-    def written(self, state: State, /) -> Mapping[str, NDArray[Any]]:
-        """Return the whole state as arrays (`state_arrays`), for a checkpoint or a worker that comes back."""
-        ...
-
-    def restored(self, arrays: Mapping[str, NDArray[Any]], seed: int, /) -> State:
-        """Return the state that was written."""
         ...
 
 

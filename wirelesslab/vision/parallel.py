@@ -6,7 +6,7 @@ the weights come out alike to the last bit. Every random number is named by (see
 depends on who computes first.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -15,40 +15,11 @@ from numpy.typing import NDArray
 
 from wirelesslab import check
 from wirelesslab.rng import stream
+from wirelesslab.vision.method import Arrays, Learner
 from wirelesslab.vision.wires import Layout, Wire, WireState
 from wirelesslab.vision.wires.messages import parse
 
 ANSWERS_KEPT = 64  # steps whose answers the server keeps for workers that come back
-
-Arrays = Mapping[str, NDArray[Any]]
-
-
-class Learner(Protocol):
-    """What data-parallel training asks of a method: gradients of a batch, and a step along a mean gradient.
-
-    Every `vision.method.Trainable` is one. A learner is a value (it is sent to other processes); what it trains is
-    its state. If it has a method `travels`, what that calls "statistic" travels as float32 and is averaged as it is.
-    """
-
-    def build(self, seed: int, /) -> Any:
-        """Return the state that training starts from; equal seeds give equal states."""
-        ...
-
-    def gradients(self, state: Any, batch: Any, rng: np.random.Generator, /) -> Sequence[NDArray[np.float32]]:
-        """Return the loss's gradients, always in the same order and shapes."""
-        ...
-
-    def apply(self, state: Any, gradients: Sequence[NDArray[np.float32]], /) -> Any:
-        """Return the state one optimizer step later; weight decay is applied here, not sent."""
-        ...
-
-    def written(self, state: Any, /) -> Arrays:
-        """Return weights, optimizer and all else that training changes, as arrays."""
-        ...
-
-    def restored(self, arrays: Arrays, seed: int, /) -> Any:
-        """Return the state that was written."""
-        ...
 
 
 class Batches(Protocol):
@@ -104,7 +75,8 @@ class Replica:
     """One worker's copy of what is trained, and its end of the wire.
 
     Attributes:
-        learner: What is trained.
+        learner: What is trained. If it has a method `travels`, what that calls "statistic" travels as float32 and is
+            averaged as it is.
         wire: How gradients travel.
         batches: Its data.
         seed: Of the initial weights, the same at all workers, and with the worker's number of all else.
@@ -115,7 +87,7 @@ class Replica:
         end: Its end of the wire.
     """
 
-    learner: Learner
+    learner: Learner[Any]
     wire: Wire
     batches: Batches
     seed: int
