@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from wirelesslab.vision.tuning import Trial, best, effort, read_log, tune
+from wirelesslab.replicas import replicate
+from wirelesslab.vision.tuning import Trial, best, choose, effort, read_log, trials_of, tune
 
 RATES = ({"rate": 0.1}, {"rate": 0.2}, {"rate": 0.4})
 CANDIDATES = {"float32": RATES, "ternary": RATES}
@@ -63,3 +64,25 @@ def test_of_equals_the_first_is_chosen_and_a_method_that_always_diverges_is_said
         tune(lambda *_: float("nan"), {"a": RATES}, (1,))
     with pytest.raises(ValueError, match="none twice"):
         tune(score, {"a": (RATES[0], RATES[0])}, (1,))
+
+
+def figures(config, seed):
+    """What a replicated training would return."""
+    method, rate = config["method"], config["rate"]
+    return {"validation": score(method, config, 1) - (seed % 7) / 1e6, "validation_loss": rate}
+
+
+def test_trials_that_ran_on_many_cores_are_chosen_from_and_written_down_alike(tmp_path):
+    configs = {f"{m} | {s['rate']}": {"method": m, **s} for m, some in CANDIDATES.items() for s in some}
+    result = replicate(figures, configs, 2, workers=1)
+    settings = {name: (config["method"], {"rate": config["rate"]}) for name, config in configs.items()}
+    trials, log = trials_of(result, settings, loss="validation_loss"), tmp_path / "tuning.jsonl"
+    assert choose(trials, log) == {"float32": {"rate": 0.2}, "ternary": {"rate": 0.1}}
+    assert [(t.method, t.settings, t.seed, t.score, t.loss) for t in read_log(log)] == [
+        (t.method, t.settings, t.seed, t.score, t.loss) for t in trials
+    ]
+    assert choose([Trial("a", {"rate": r}, 1, 0.5, loss=loss) for r, loss in ((1, 2.0), (2, 1.0), (3, 1.0))]) == {
+        "a": {"rate": 2}
+    }
+    with pytest.raises(ValueError, match="as many for each method"):
+        choose(trials[:-1], log)

@@ -6,13 +6,16 @@ A log is a file of JSON lines. A line is a trial (method, hyper-parameters, seed
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from wirelesslab import check
+from wirelesslab import array_files, check
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 Settings = Mapping[str, Any]
 Trainer = Callable[
@@ -31,6 +34,7 @@ class Trial:
         seed: Of the training and of its split.
         score: On validation, the higher the better; -inf for a training that diverged.
         chosen: Whether this setting was chosen for its method.
+        loss: On validation; decides between settings of equal scores, the lower the better.
     """
 
     method: str
@@ -38,6 +42,7 @@ class Trial:
     seed: int
     score: float
     chosen: bool = False
+    loss: float = 0.0
 
 
 def tune(
@@ -79,15 +84,58 @@ def tune(
             for seed in seeds:
                 score = float(train(name, setting, seed))
                 trials.append(Trial(name, setting, seed, score if score == score else -np.inf))  # noqa: PLR0124
-                _append(log, trials[-1])
+                _append(log, _said(trials[-1]))
         found[name] = best(trials)
-        if log is not None:
-            _line(log, {"choice": name, "settings": dict(found[name]), "on": JUDGED_ON})
+        _append(log, _choice(name, found[name]))
+    return found
+
+
+def trials_of(
+    result: "xr.Dataset", settings: Mapping[str, tuple[str, Settings]], *, score: str = "validation", loss: str = ""
+) -> list[Trial]:
+    """Return the trials of a tuning that `Session.replicate` ran, in whatever order and on however many cores.
+
+    Args:
+        result: Over `experiment` and `replica`.
+        settings: Experiments, by name, as method and hyper-parameters.
+        score: The variable that scores, higher is better; NaN counts as diverged.
+        loss: The variable that decides between equals; none when empty.
+
+    Returns:
+        Trials whose seed is the number of the replica: equal numbers had equal seeds.
+    """
+    trials = []
+    for name, (method, setting) in settings.items():
+        one = result.sel(experiment=name)
+        for replica in range(one.sizes["replica"]):
+            value = float(one[score][replica])
+            judged = float(one[loss][replica]) if loss else 0.0
+            trials.append(Trial(method, setting, replica, -np.inf if np.isnan(value) else value, loss=judged))
+    return trials
+
+
+def choose(trials: Sequence[Trial], log: Path | None = None) -> dict[str, Settings]:
+    """Return each method's best setting, and write all trials and choices at once.
+
+    Args:
+        trials: Of all methods, as many for each.
+        log: The file, which is replaced; None writes nothing.
+
+    Raises:
+        ValueError: Effort was not equal, or as `best`.
+    """
+    methods = effort(trials)
+    found = {method: best([t for t in trials if t.method == method]) for method in methods}
+    if log is not None:
+        lines = [_said(trial) for trial in trials] + [_choice(*one) for one in found.items()]
+        array_files.replace(log, "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines).encode())
     return found
 
 
 def best(trials: Sequence[Trial]) -> Settings:
-    """Return the setting of the highest mean score among one method's trials; of equals, the one tried first.
+    """Return the setting of the highest mean score among one method's trials.
+
+    Of equals, it is the one of the lowest mean loss, and then the one that was tried first.
 
     Raises:
         ValueError: Trials are of several methods, settings were tried under different seeds, or all diverged.
@@ -101,9 +149,12 @@ def best(trials: Sequence[Trial]) -> Settings:
     if len({tuple(sorted(t.seed for t in group)) for group in by_setting.values()}) != 1:
         msg = f"trials: settings of {trials[0].method!r} were tried under different seeds, expected the same for all"
         raise ValueError(msg)
-    means = {key: float(np.mean([t.score for t in group])) for key, group in by_setting.items()}
+    means = {
+        key: (float(np.mean([t.score for t in group])), -float(np.mean([t.loss for t in group])))
+        for key, group in by_setting.items()
+    }
     winner = max(means, key=lambda key: means[key])
-    if means[winner] == -np.inf:
+    if means[winner][0] == -np.inf:
         msg = f"trials: every setting of {trials[0].method!r} diverged under some seed; try lower rates"
         raise ValueError(msg)
     return by_setting[winner][0].settings
@@ -126,7 +177,7 @@ def read_log(log: Path) -> list[Trial]:
                 chosen.add((line["choice"], _key(line["settings"])))
             else:
                 score = -np.inf if line["score"] is None else float(line["score"])
-                trials.append(Trial(line["method"], line["settings"], line["seed"], score))
+                trials.append(Trial(line["method"], line["settings"], line["seed"], score, loss=line["loss"]))
         except (ValueError, KeyError, TypeError) as error:
             msg = f"log: line {number} of {log} is no trial and no choice ({type(error).__name__}: {error})"
             raise ValueError(msg) from None
@@ -137,9 +188,7 @@ def read_log(log: Path) -> list[Trial]:
     if untried:
         msg = f"log: {log} chooses {sorted(untried)[0]}, expected a setting that was tried"
         raise ValueError(msg)
-    return [
-        Trial(t.method, t.settings, t.seed, t.score, (t.method, _key(t.settings)) in chosen) for t in trials
-    ]  # fmt: skip
+    return [replace(trial, chosen=(trial.method, _key(trial.settings)) in chosen) for trial in trials]
 
 
 def effort(trials: Sequence[Trial]) -> dict[str, int]:
@@ -161,14 +210,19 @@ def _equal_effort(counts: Mapping[str, int], what: str) -> None:
         raise ValueError(msg)
 
 
-def _append(log: Path | None, trial: Trial) -> None:
-    if log is not None:
-        score = trial.score if np.isfinite(trial.score) else None
-        line = {"method": trial.method, "settings": dict(trial.settings), "seed": trial.seed, "score": score}
-        _line(log, {**line, "on": JUDGED_ON})
+def _said(trial: Trial) -> dict[str, Any]:
+    score = trial.score if np.isfinite(trial.score) else None
+    said = {"method": trial.method, "settings": dict(trial.settings), "seed": trial.seed, "score": score}
+    return {**said, "loss": trial.loss, "on": JUDGED_ON}
 
 
-def _line(log: Path, line: Mapping[str, Any]) -> None:
+def _choice(method: str, settings: Settings) -> dict[str, Any]:
+    return {"choice": method, "settings": dict(settings), "on": JUDGED_ON}
+
+
+def _append(log: Path | None, line: Mapping[str, Any]) -> None:
+    if log is None:
+        return
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a", encoding="utf-8") as file:
         file.write(json.dumps(line, allow_nan=False) + "\n")
