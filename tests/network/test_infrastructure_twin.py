@@ -279,6 +279,19 @@ def test_a_restored_twin_goes_on_alike_to_the_last_bit_with_messages_under_way(w
 # --- what is refused ----------------------------------------------------------------------------------------------
 
 
+def test_an_agent_of_a_twin_that_comes_late_and_is_told_late_sees_no_rate_that_never_was():
+    network = loaded()[0]
+    network.run(until_s=20.0)
+    twin = network.add(DigitalTwin(period_s=0.5, delay_s=0.3, name="late"))
+    rates_bps, seen = [], None
+    for step in range(1, 30):
+        seen = twin.view(seen)
+        rates_bps.append(seen.offered_bps("embb") if seen.window_s else 0.0)
+        network.run(until_s=20.0 + 0.25 * step)
+    # 50 packets of 1000 bytes a second; a window of 25 has a standard error of 0.2 * sqrt(2) of that
+    assert max(rates_bps) < 4e5 * (1 + 5 * 0.28)
+
+
 @pytest.mark.parametrize(
     "ratios",
     [

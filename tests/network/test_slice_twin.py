@@ -248,6 +248,23 @@ def test_an_agent_is_shown_what_it_reads_and_the_log_says_so():
     assert counts == {("load-reader", "slices"): 5}
 
 
+def test_what_is_split_off_keeps_its_time():
+    network, _, _, twin = slices_world(user_feed=feed(0.5), every_s=0.5)
+    network.run(1.75)
+    before = twin.view()
+    apart = twin.split("miot", name="miot-twin").view()
+    assert apart.time_s == before.time_s < network.now_s
+    assert apart.slices["miot"] == before.slices["miot"]
+
+
+def test_a_twin_that_knows_nothing_has_no_age_to_draw():
+    network, _, twins, twin = slices_world(at="core", every_s=0.5, carriage=Carriage(slice="miot"))
+    assert np.isnan(twin.gauges()["age (s)"])
+    assert np.isnan(twins.gauges()["greatest age of demand (s)"])
+    network.run(1.25)
+    assert 0 < twins.gauges()["mean age of demand (s)"] < twin.gauges()["age (s)"] < 0.9
+
+
 def test_a_window_begins_anew_when_slices_are_merged():
     network, _, twins, embb = slices_world("embb", user_feed=feed(0.2), every_s=0.1, name="embb-twin")
     miot = network.add(SliceTwin(twins, "miot", every_s=0.1, name="miot-twin"))

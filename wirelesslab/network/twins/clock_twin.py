@@ -136,8 +136,8 @@ class ClockTwin:
         return self._state.mirror
 
     def gauges(self) -> Mapping[str, float]:
-        """Return the age; -1 before the first message."""
-        return {"age (s)": self.age_s if self.age_s < math.inf else -1.0}
+        """Return the age; nan before the first message."""
+        return {"age (s)": self.age_s if self.age_s < math.inf else math.nan}
 
     # --- written down and built again ---------------------------------------------------------------------------
 

@@ -49,7 +49,6 @@ NUMBER_BYTES, HEADER_BYTES = 8, 40  # of a number in a message, and of the messa
 class _State:
     """All of the twin that changes."""
 
-    start_s: float
     memories: dict[str, Memory]  # of each attribute's rule
     sent: dict[str, NDArray[np.int64]]  # version that was sent last, by attribute and row
     mirrors: dict[str, Mirror]  # ages and versions, by attribute and row
@@ -149,7 +148,6 @@ class DigitalTwin:
         self._bind(network)
         now, rows = network.now_s, {a: len(self.places[a]) for a in self.attributes}
         self._state = _State(
-            start_s=now,
             memories={
                 a: rule.begin(network.rng("twins", self.name, "sync", a), rows[a], now) for a, rule in self.sync.items()
             },
@@ -242,7 +240,7 @@ class DigitalTwin:
         """Return what is known, as a window since `before`; its moment is that of the slices' totals.
 
         An actor that says what it `reads`, as agents do, is shown that and nothing else; others are shown what they
-        may read. Before anything has come, it is an untouched network of infinite age.
+        may read. Before anything has come, it is an untouched network, as at time 0, of infinite age.
 
         Raises:
             AccessRefusedError: An actor reads what it may not; that is logged.
@@ -253,7 +251,7 @@ class DigitalTwin:
         moments = [state.mirrors[a].stamp_s.min() for a in self.attributes]
         moment = state.mirrors["slices"].stamp_s[0] if "slices" in self.attributes else max(moments)
         view = View(
-            time_s=float(moment) if moment > -math.inf else state.start_s,
+            time_s=float(moment) if moment > -math.inf else 0.0,
             slices={}, ratios={}, ages_s={a: ages[a] for a in shown},
             before=None if before is None else replace(before, before=None),
         )  # fmt: skip

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from copy import copy, deepcopy
 from dataclasses import dataclass, replace
-from math import inf
+from math import inf, nan
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -59,7 +59,7 @@ class _State:
     parts: dict[Key, _Part]
     noticed: dict[Key, _Noticed]
     counted: NDArray[np.float64]  # of each user's TOTALS, what has been noticed
-    shown_s: float  # the time of what is shown; it never goes back
+    shown_s: float  # the time of what is shown: 0 of nothing; it never goes back
     windows: deque[tuple[float, dict[str, NDArray[np.int64]]]]
     bag: Postbag
     audit: AuditLog
@@ -150,7 +150,7 @@ class SliceTwin:
     def _begin(self) -> _State:
         return _State(
             start_s=self._network.now_s, rounds=0, slices=self._first, parts={}, noticed={},
-            counted=np.zeros((self._twins.num_users, len(TOTALS))), shown_s=self._network.now_s,
+            counted=np.zeros((self._twins.num_users, len(TOTALS))), shown_s=0.0,
             windows=deque(maxlen=self.history_windows + 1),
             bag=Postbag(self._network.rng("twins", self.name, "air")), audit=AuditLog(self.name),
         )  # fmt: skip
@@ -298,12 +298,12 @@ class SliceTwin:
         return sum(parts, np.zeros(len(TOTALS)))
 
     def gauges(self) -> Mapping[str, float]:
-        """Return users, what waits and the age of what is known, of all slices together; -1 if nothing is known."""
+        """Return users, what waits and the age of what is known, of all slices together; nan if nothing is known."""
         sums, age_s = self.sums(), self.age_s()
         return {
             "users": float(sums.users),
             "bytes waiting": float(sums.waiting_bytes),
-            "age (s)": age_s if age_s < inf else -1.0,
+            "age (s)": age_s if age_s < inf else nan,
         }
 
     # --- merged and split -------------------------------------------------------------------------------------
@@ -348,6 +348,7 @@ class SliceTwin:
                 mine.parts[key] = replace(part, round=min(part.round, mine.rounds))
         own = np.isin(self._twins.slice_of, indices)
         mine.counted[own] = theirs.counted[own]
+        mine.shown_s = max(mine.shown_s, theirs.shown_s)
 
     # --- written down and built again ---------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ there, and leaves nothing when it is retired.
 from collections import deque
 from collections.abc import Mapping, Sequence
 from copy import copy
-from math import inf
+from math import inf, nan
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -364,14 +364,14 @@ class UserTwins:
         return np.asarray(np.sqrt(np.square(off).sum(axis=1)))
 
     def gauges(self) -> Mapping[str, float]:
-        """Return mean and greatest age of each attribute over live twins, migrations under way, and messages lost."""
+        """Return mean and greatest age of each attribute over live twins (nan without any), moves, and losses."""
         life = self._state.lives.life
         live = (life == Life.LIVE) | (life == Life.MIGRATING)
         counts, told = self.counts, {"live twins": float(np.count_nonzero(live))}
         for attribute in self._place:
             ages_s = self.ages_s(attribute)[live]
-            told[f"mean age of {attribute} (s)"] = float(ages_s.mean()) if ages_s.size else 0.0
-            told[f"greatest age of {attribute} (s)"] = float(ages_s.max(initial=0.0))
+            told[f"mean age of {attribute} (s)"] = float(ages_s.mean()) if ages_s.size else nan
+            told[f"greatest age of {attribute} (s)"] = float(ages_s.max()) if ages_s.size else nan
         told["migrations under way"] = float(len(self._state.lives.moving))
         told["messages lost"] = float(counts["lost_messages"])
         told["updates lost in the air"] = float(counts["lost_updates"])
