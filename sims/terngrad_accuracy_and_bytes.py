@@ -23,6 +23,7 @@ from wirelesslab.vision.crews import crew_of, digits, train_alike
 from wirelesslab.vision.parallel import Replica
 from wirelesslab.vision.plain_nets import DIGITS, LENET
 from wirelesslab.vision.terngrad import TernGradConfig
+from wirelesslab.vision.tuning import choose, trials_of
 from wirelesslab.vision.wires import QSGD, Float32, SignSGD, Ternary, TopK, Wire
 from wirelesslab.vision.wires.messages import Mode, parse
 from wirelesslab.vision.wires.ternary import read_codes
@@ -183,15 +184,10 @@ def tuned(config: Config, session: Session) -> dict[str, Case]:
         f"{name} | {rate:g}": replace(case, rate=rate, purpose="tuning")
         for name, case in wanted.items() if not case.rate for rate in RATES[case.optimizer]
     }  # fmt: skip
-    log = session.replicate(train, trials, config.tuning_replicas, name="tuning").mean("replica")
-    for name, case in wanted.items():
-        if not case.rate:
-            scores = {}
-            for rate in RATES[case.optimizer]:
-                one = log.sel(experiment=f"{name} | {rate:g}")
-                scores[rate] = (float(one["validation"]), -float(one["validation_loss"]))
-            wanted[name] = replace(case, rate=max(scores, key=lambda rate: scores[rate]))
-    return wanted
+    tried = session.replicate(train, trials, config.tuning_replicas, name="tuning")
+    settings = {trial: (trial.rpartition(" | ")[0], {"rate": case.rate}) for trial, case in trials.items()}
+    best = choose(trials_of(tried, settings, loss="validation_loss"), session.out and session.out / "tuning.jsonl")
+    return wanted | {name: replace(wanted[name], **setting) for name, setting in best.items()}
 
 
 def main(config: Config, session: Session | None = None) -> "xr.Dataset":

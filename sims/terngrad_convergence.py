@@ -20,6 +20,7 @@ from wirelesslab.session import Session, Table
 from wirelesslab.vision.crews import crew_of, digits, train_alike
 from wirelesslab.vision.plain_nets import DIGITS
 from wirelesslab.vision.terngrad import TernGradConfig, clip
+from wirelesslab.vision.tuning import choose, trials_of
 from wirelesslab.vision.wires import Float32, Ternary, Wire
 from wirelesslab.vision.wires.messages import parse
 
@@ -144,12 +145,12 @@ def main(config: Config, session: Session | None = None) -> "xr.Dataset":
         for kind, concentration in shards.items() for name, wire in VARIANTS.items()
     }  # fmt: skip
     trials = {f"{n} | {r:g}": replace(c, rate=r, purpose="tuning") for n, c in base.items() for r in RATES}
-    log = session.replicate(train, trials, config.tuning_replicas, name="tuning").mean("replica")
+    tried = session.replicate(train, trials, config.tuning_replicas, name="tuning")
+    settings = {f"{name} | {rate:g}": (name, {"rate": rate}) for name in base for rate in RATES}
+    best = choose(trials_of(tried, settings, loss="validation_loss"), session.out and session.out / "tuning.jsonl")
     final = {}
     for name, case in base.items():
-        ones = {rate: log.sel(experiment=f"{name} | {rate:g}") for rate in RATES}
-        best = max(RATES, key=lambda r: (float(ones[r]["validation"]), -float(ones[r]["validation_loss"])))
-        final[f"{name}, tuned"] = replace(case, rate=best)
+        final[f"{name}, tuned"] = replace(case, **best[name])
         final[f"{name}, shared rate"] = case
     result = session.replicate(train, final, config.replicas)
     result["rate"] = "experiment", [final[str(name)].rate for name in result["experiment"].values]
