@@ -50,9 +50,7 @@ def main() -> bool:
         network.check()
         access = network.actors["grant-free"].access
         frames = access.counts()["frames_spoken"].sum() / network.now_s
-        print(
-            f"      {access.cells.size} devices, {access.num_active} with a message, {frames:.3g} frames per second"
-        )
+        print(f"      {access.cells.size} devices, {access.num_active} with a message, {frames:.3g} frames per second")
         short, long = peak_bytes(table, 20.0), peak_bytes(table, 100.0)
     return all([
         verdict("simulated over processor seconds, 1e6 devices", TURN_S / np.median(seconds), 3, at_least=True),
