@@ -120,7 +120,9 @@ class Classifier:
         train = data.only("train")
         check.positive_integer(training_images=len(train))
         size = min(self.batch_size, len(train))
-        run = {"seed": seed, "images": len(train), "digest": train.digest()} if keep is not None else {}
+        run: dict[str, Any] = {}
+        if keep is not None:
+            run = {"seed": seed} | {name: data.only(name).digest() for name in data.splits if name != "test"}
         now = Checkpoint(state, cursor={"epoch": 0, "place": 0})
         if keep is not None and keep.exists:
             now = load_checkpoint(keep.path, self, run)
