@@ -22,9 +22,9 @@ LAYERS: dict[Layer, tuple[str, ...]] = {
     "physical": (
         "access", "active_kernels", "active_set", "agenda", "arrivals", "books", "cells", "changes", "diurnal_traffic",
         "failures", "flow_sharing", "flows", "handover", "manhattan", "media_traffic", "mobility", "movement",
-        "processor_sharing", "queues", "radio", "routing", "schedulers", "simulation", "sionna_radio", "slot_kernels",
-        "slot_offers", "slots", "snapshots", "source_streams", "sources", "station_books", "topology", "topology_files",
-        "traffic", "traffic_traces", "turns", "user_schedulers",
+        "processor_sharing", "queues", "radio", "routing", "schedulers", "settings", "simulation", "sionna_radio",
+        "slot_kernels", "slot_offers", "slots", "snapshots", "source_streams", "sources", "station_books", "topology",
+        "topology_files", "traffic", "traffic_traces", "turns", "user_schedulers",
     ),
     # What is promised and to whom it belongs.
     "virtual": (

@@ -18,10 +18,10 @@ from wirelesslab.network.flows import Flow, FlowRecord, OnTheWay, Outcome, Packe
 from wirelesslab.network.queues import Station
 from wirelesslab.network.routing import Routes
 from wirelesslab.network.run import Run, run_of
-from wirelesslab.network.schedulers import Scheduler, WeightedFair
-from wirelesslab.network.slices import DOMAINS, Domain, ResourceRatio, Slice, check_slices
+from wirelesslab.network.schedulers import Scheduler
+from wirelesslab.network.settings import checked_settings
+from wirelesslab.network.slices import DOMAINS, Domain, ResourceRatio, Slice
 from wirelesslab.network.snapshots import Snapshot, take_over, written_state
-from wirelesslab.network.topology import check_graph
 from wirelesslab.network.view import Action, ActionRecord, View
 from wirelesslab.rng import stream
 
@@ -99,31 +99,11 @@ class Network:
         spans: bool = False,
         trace: "Trace | None" = None,
     ) -> None:
-        check_graph(graph)
-        if isinstance(slices, Slice):
-            msg = f"slices: got the slice {slices.name}, expected several, such as ({slices.name.upper()},)"
-            raise TypeError(msg)
-        slices = tuple(slices)
-        check_slices(slices)
-        if not slices:
-            msg = "slices: got none, expected at least one; EMBB, URLLC and MIOT are ready-made"
-            raise ValueError(msg)
-        check.non_negative_integer(seed=seed)
-        check.positive_integer(segment_bytes=segment_bytes)
-        check.within(1e-6, 1e12, report_s=report_s)
-        if keep_records is not None:
-            check.non_negative_integer(keep_records=keep_records)
-        if isinstance(scheduler, type):
-            msg = f"scheduler: got the class {scheduler.__name__}, expected an instance such as {scheduler.__name__}()"
-            raise TypeError(msg)
-        if scheduler is not None and not hasattr(scheduler, "pick"):
-            msg = f"scheduler: got {scheduler!r}, expected one of links and servers, such as WeightedFair()"
-            raise TypeError(msg)
-        scheduler = scheduler or WeightedFair()
-        self.settings = {
-            "graph": graph, "slices": slices, "scheduler": scheduler, "seed": seed, "segment_bytes": segment_bytes,
-            "report_s": report_s, "keep_records": keep_records, "spans": spans,
-        }  # fmt: skip
+        self.settings = checked_settings(
+            graph, slices, scheduler=scheduler, seed=seed, segment_bytes=segment_bytes, report_s=report_s,
+            keep_records=keep_records, spans=spans,
+        )  # fmt: skip
+        slices = self.settings["slices"]
         self.graph, self.slices, self.seed, self.trace = graph, slices, seed, trace
         self.agenda = Agenda()
         self.actors: dict[str, Any] = {}
