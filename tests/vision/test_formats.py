@@ -3,6 +3,7 @@
 import gzip
 import struct
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -123,7 +124,7 @@ def test_damaged_idx_files_are_refused_with_name_found_and_wanted(tmp_path):
     with pytest.raises(DataError, match="x: got 5 bytes of sizes, expected 8"):
         read_idx(path)
     path.write_bytes(struct.pack(">4B3I", 0, 0, 8, 3, 2**31, 2**31, 2**31))
-    with pytest.raises(MemoryError, match="its sizes are damaged"):  # before anything is allocated
+    with pytest.raises(DataError, match=r"x: got 16 bytes, expected \d+ of values"):  # before anything is allocated
         read_idx(path)
     packed = tmp_path / "y.gz"
     packed.write_bytes(gzip.compress(whole)[:-12])
@@ -202,3 +203,36 @@ def test_bytes_are_the_nearest_of_a_data_s_range(tmp_path):
     other = replace(data, images=data.images * 2 - 1, value_range=(-1.0, 1.0))
     a, b = (write_mnist(tmp_path / n, d) / "train-images-idx3-ubyte" for n, d in (("a", data), ("b", other)))
     assert a.read_bytes() == b.read_bytes()
+
+
+def damaged(content, rng):
+    """Return content cut, changed in some bytes, or with some too many."""
+    place = int(rng.integers(len(content)))
+    how = rng.integers(3)
+    some = rng.bytes(int(rng.integers(1, 9)))
+    return content[:place] + (b"" if how == 0 else some + content[place + len(some) * (how == 1) :])
+
+
+@pytest.mark.parametrize("kind", ["idx", "idx.gz", "png", "jpg", "cifar"])
+def test_no_damage_does_worse_than_a_refusal_that_names_the_file(tmp_path, kind):
+    rng = np.random.default_rng(11)
+    if kind.startswith("idx"):
+        path = write_idx(tmp_path / kind.replace("idx", "x"), np.arange(640, dtype=np.uint8).reshape(10, 8, 8))
+        read = partial(read_idx, path)
+    elif kind == "cifar":
+        path = write_cifar(tmp_path, some((32, 32, 3), ("a", "b"))) / "test_batch.bin"
+        read = partial(read_cifar, tmp_path)
+    else:
+        path = tmp_path / "a" / f"x.{kind}"
+        path.parent.mkdir()
+        Image.fromarray(rng.integers(0, 256, (20, 20, 3), dtype=np.uint8)).save(path)
+        read = partial(read_folders, tmp_path)
+    whole, refused = path.read_bytes(), 0
+    for _ in range(200):
+        path.write_bytes(damaged(whole, rng))
+        try:
+            read()
+        except DataError as error:
+            refused += 1
+            assert path.name in str(error)
+    assert refused > 50  # not all damage shows, such as another byte of a pixel

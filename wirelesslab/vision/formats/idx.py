@@ -21,6 +21,7 @@ from wirelesslab.vision.data import Data, DataError
 from wirelesslab.vision.formats.pixels import Part, joined, to_bytes, written_parts
 
 TYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
+DEFLATE = 1032  # bytes that a byte of deflated data can stand for at most
 MNIST = {"train": "train", "test": "t10k"}
 
 
@@ -57,7 +58,11 @@ def _array(file: BinaryIO | gzip.GzipFile, path: Path) -> NDArray[Any]:
     shape = tuple(int(side) for side in np.frombuffer(sizes, ">u4"))
     kind = np.dtype(TYPES[magic[2]])
     claimed = prod(shape) * kind.itemsize
-    check.fits_in_memory(claimed, f"{path}: {shape}", "its sizes are damaged, or it is too large for this machine")
+    if claimed > path.stat().st_size * (DEFLATE if path.suffix == ".gz" else 1):
+        msg = f"{path}: got {path.stat().st_size} bytes, expected {claimed} of values for {shape}; it is cut short, or "
+        msg += "its sizes are damaged"
+        raise DataError(msg)
+    check.fits_in_memory(claimed, f"{path}: {shape}", "it is too large for this machine")
     content = file.read(claimed + 1)
     if len(content) != claimed:
         found = f"{len(content)}" if len(content) < claimed else "more"
