@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 from wirelesslab.rng import stream
 from wirelesslab.vision.terngrad import TernGradConfig
 from wirelesslab.vision.wires import QSGD, WIRES, Float32, Layout, SignSGD, Ternary, TopK, WireError
-from wirelesslab.vision.wires.entropy import compress, decompress, entropy_bits
+from wirelesslab.vision.wires.entropy import MOST_LEVELS, compress, decompress, entropy_bits, frequencies
 from wirelesslab.vision.wires.messages import HEADER, SERVER, TENSOR, Mode, pack, parse
 from wirelesslab.vision.wires.packing import (
     bits_for,
@@ -33,6 +33,7 @@ FAMILY = (
     Ternary(),
     Ternary(TernGradConfig(code="base3")),
     Ternary(TernGradConfig(code="entropy")),
+    Ternary(TernGradConfig(code="entropy", down="entropy")),
     Ternary(TernGradConfig(share_scaler="none")),
     Ternary(TernGradConfig(layerwise=False, clip_c=0)),
     QSGD(),
@@ -182,9 +183,9 @@ def test_a_refused_gradient_leaves_what_is_owed_as_it_was(wire):
     np.testing.assert_array_equal(flat(end.memory), before)
 
 
-def test_all_three_codings_carry_the_same_codes():
-    means = [one_step(w, states(w, 3))[0][0] for w in FAMILY[1:4]]
-    assert flat(means[0]).tobytes() == flat(means[1]).tobytes() == flat(means[2]).tobytes()
+def test_all_codings_up_and_down_carry_the_same_codes():
+    means = [one_step(w, states(w, 3))[0][0] for w in FAMILY[1:5]]
+    assert len({flat(mean).tobytes() for mean in means}) == 1
 
 
 @every_wire
@@ -253,6 +254,34 @@ def test_codes_survive_the_entropy_coder(codes):
     np.testing.assert_array_equal(decompress(compress(codes), codes.size), codes)
 
 
+@settings(deadline=None)
+@given(st.integers(1, 63), st.data())
+def test_sums_survive_the_entropy_coder(workers, data):
+    levels = 2 * workers + 1
+    codes = st.integers(0, 2 * workers)
+    sums = data.draw(hnp.arrays(np.uint8, st.integers(0, 2000), elements=codes, fill=codes))
+    np.testing.assert_array_equal(decompress(compress(sums, levels), sums.size, levels), sums)
+
+
+@given(st.integers(2, MOST_LEVELS), st.data())
+def test_frequencies_add_up_and_none_is_lost(levels, data):
+    rare = data.draw(st.integers(0, levels))  # the worst case: many that occur once, the others all alike
+    counts = np.array([1] * rare + [data.draw(st.integers(0, 10**6))] * (levels - rare))
+    found = frequencies(counts)
+    assert found.sum() == 2**14
+    assert found.min() >= 1
+
+
+def test_codes_that_are_too_many_or_too_large_are_refused():
+    for levels in (1, MOST_LEVELS + 1):
+        with pytest.raises(ValueError, match=f"got {levels} levels, expected 2 to 127"):
+            compress(np.ones(3, np.uint8), levels)
+        with pytest.raises(ValueError, match=f"got {levels} levels"):
+            decompress(b"\0" * 400, 3, levels)
+    with pytest.raises(ValueError, match="got a code 9, expected all below 9"):
+        compress(np.full(3, 9, np.uint8), 9)
+
+
 @pytest.mark.parametrize("share", [0.001, 0.05, 0.146, 0.5, 1.0])
 def test_the_entropy_coder_comes_within_two_per_cent_of_the_entropy(share):
     rng = stream(3, "codes")
@@ -303,6 +332,32 @@ def test_the_downlink_of_integer_sums_grows_with_the_logarithm_of_the_workers(wo
     _, _, downs = one_step(wire, ends)
     sums = [t for t in parse(downs[1], ends[0].layout).tensors if t.mode is Mode.SUMS]
     assert [len(t.payload) for t in sums] == [math.ceil(t.size * bits / 8) for t in sums]
+
+
+@pytest.mark.parametrize("workers", [2, 4, 8])
+def test_entropy_coded_sums_come_within_one_per_cent_of_their_entropy_on_lenet(workers):
+    plain, coded = Ternary(), Ternary(TernGradConfig(code="entropy", down="entropy"))
+    given = [gradients(w, shapes=LENET) for w in range(workers)]
+    (mean, *_), _, (_, down) = one_step(plain, states(plain, workers, LENET), given=given)
+    (same, *_), _, (_, shorter) = one_step(coded, states(coded, workers, LENET), given=given)
+    assert flat(same).tobytes() == flat(mean).tobytes()
+    least = 0.0
+    for tensor in parse(down, coded.init(given[0], 1, 0, workers).layout).tensors:
+        if tensor.mode is Mode.SUMS:
+            sums = np.empty(tensor.size, np.uint32)
+            unpack_bits(np.frombuffer(tensor.payload, np.uint8), bits_for(2 * workers + 1), sums)
+            least += entropy_bits(np.bincount(sums)) * sums.size / 8
+    assert least <= len(shorter) < 1.01 * least + 800  # headers, and 60 biases and logits as floats
+    assert len(shorter) < 0.7 * len(down)
+
+
+def test_sums_travel_in_bits_where_coding_them_would_be_longer_or_workers_are_too_many():
+    wire = Ternary(TernGradConfig(down="entropy"))
+    for workers, modes in ((4, {64: Mode.SUMS, 257: Mode.CODED_SUMS}), (64, {64: Mode.SUMS, 257: Mode.SUMS})):
+        ends = states(wire, workers)
+        _, _, downs = one_step(wire, ends)
+        found = {t.size: t.mode for t in parse(downs[1], ends[0].layout).tensors}
+        assert {size: found[size] for size in modes} == modes
 
 
 # --- what is refused -----------------------------------------------------------------------------------------------
@@ -411,6 +466,26 @@ def test_a_message_that_claims_more_than_it_holds_is_refused_before_memory_is_ta
         parse(bytes(message), end.layout)
 
 
+def test_coded_sums_that_are_damaged_are_refused():
+    wire = Ternary(TernGradConfig(code="entropy", down="entropy"))
+    ends = states(wire, 4, [(257,)])
+    down = one_step(wire, ends, given=[gradients(w, shapes=[(257,)]) for w in range(4)])[2][1]
+    start = HEADER.size + TENSOR.size
+    claims = down[:start] + Struct("<I").pack(2**32 - 1) + down[start + 4 :]
+    for damaged, words in (
+        (claims, "claims 4294967299 bytes"),
+        (down[: start + 4] + b"\xff\xff" + down[start + 6 :], "frequencies"),
+        (down[: start + 20] + b"\0\0\0\0" + down[start + 24 :], "states"),
+        (down[: start + 40] + bytes([down[start + 40] ^ 1]) + down[start + 41 :], "damaged"),
+        (down[:8] + Struct("<H").pack(3) + down[10:], "entropy-coded codes"),  # sums of three workers, not of four
+        (down[:-1], "cut off"),
+    ):
+        with pytest.raises(WireError, match=words):
+            wire.decode(ends[0], damaged, 0)
+    with pytest.raises(WireError, match="got 64 workers that took part, expected at most 4"):
+        wire.decode(ends[0], down[:8] + Struct("<H").pack(64) + down[10:], 0)
+
+
 @every_wire
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
@@ -439,8 +514,9 @@ def test_damaged_messages_are_refused_or_read_and_never_crash(wire, data):
 def test_foreign_bytes_are_refused(data):
     with pytest.raises(WireError):
         parse(data, Layout(((3,),)))
-    with pytest.raises(ValueError, match="entropy-coded codes"):
-        decompress(b"\0" + data, 50)
+    for levels in (3, 9):
+        with pytest.raises(ValueError, match="entropy-coded codes"):
+            decompress(b"\0" + data, 50, levels)
 
 
 def test_a_place_that_a_header_cannot_hold_is_refused():

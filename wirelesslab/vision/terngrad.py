@@ -11,9 +11,9 @@ References:
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from math import sqrt
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -25,6 +25,7 @@ from wirelesslab.vision.ternary_kernels import bits_of, draw_codes, lifted, mome
 Array = NDArray[np.float32]
 Code = Literal["2bit", "base3", "entropy"]
 CODES: tuple[Code, ...] = ("2bit", "base3", "entropy")
+DOWNS = ("bits", "entropy")
 SHARES = ("max", "none")
 LARGEST = float(np.finfo(np.float32).max)
 
@@ -43,9 +44,11 @@ class TernGradConfig:
             says little).
         float_names: Names of tensors that travel as float32 whatever their size, such as those of the last layer.
         code: How codes become bytes: four a byte, five a byte, or entropy-coded.
+        down: How their integer sums become bytes: "bits", all as many as the largest needs, or "entropy"-coded (for up
+            to 63 workers, and where it is shorter; bits otherwise).
 
     Raises:
-        ValueError: A negative clip_c or min_size, or an unknown word.
+        ValueError: A negative clip_c or min_size, an unknown word, or entropy-coded sums without a shared scaler.
     """
 
     clip_c: float = 2.5
@@ -54,15 +57,25 @@ class TernGradConfig:
     min_size: int = 64
     float_names: tuple[str, ...] = ()
     code: Code = "2bit"
+    down: Literal["bits", "entropy"] = "bits"
 
     def __post_init__(self) -> None:
         check.within(0, 1e6, clip_c=self.clip_c)
         check.positive_integer(min_size=self.min_size)
         check.one_of(SHARES, share_scaler=self.share_scaler)
         check.one_of(CODES, code=self.code)
+        check.one_of(DOWNS, down=self.down)
+        if self.down == "entropy" and self.share_scaler == "none":
+            msg = "down: got 'entropy' without a shared scaler, expected 'bits': workers' codes add up to no integers"
+            raise ValueError(msg)
         if isinstance(self.float_names, str):
             msg = f"float_names: got {self.float_names!r}, expected several names, such as ({self.float_names!r},)"
             raise TypeError(msg)
+
+    def describe(self) -> dict[str, Any]:
+        """Return all settings, but `down` where it is "bits": journals from before there was a choice stay valid."""
+        found = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {name: value for name, value in found.items() if (name, value) != ("down", "bits")}
 
 
 def scaler_of(total: float, squares: float, largest: float, count: int, clip_c: float) -> float:

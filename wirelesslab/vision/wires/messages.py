@@ -38,7 +38,7 @@ class WireError(ValueError):
 class Mode(IntEnum):
     """What a tensor's payload is.
 
-    Its length follows from n (and N), but for `ENTROPY` and `SPARSE`, which begin with it as u32.
+    Its length follows from n (and N), but for `ENTROPY`, `CODED_SUMS` and `SPARSE`, which begin with it as u32.
     """
 
     NOTHING = 0  # zeros, or a scaler alone: no payload
@@ -50,6 +50,7 @@ class Mode(IntEnum):
     LEVELS = 6  # u16 levels, u16 bucket, a float32 norm per bucket, signed levels in bits
     SIGNS = 7  # one bit each
     SPARSE = 8  # pairs: n indices u32, ascending, then n values float32
+    CODED_SUMS = 9  # sums as in SUMS, entropy-coded
 
 
 MODES = {mode.value: mode for mode in Mode}
@@ -259,7 +260,7 @@ def _payload_bytes(mode: Mode, n: int, workers: int, rest: memoryview, where: st
         msg = f"{where}: got {len(rest)} bytes, expected {LENGTH.size} that say how long it is; the message was cut off"
         raise WireError(msg)
     (first,) = LENGTH.unpack_from(rest)
-    if mode is Mode.ENTROPY:
+    if mode in (Mode.ENTROPY, Mode.CODED_SUMS):
         return LENGTH.size + int(first)
     if mode is Mode.SPARSE:
         if first > n:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from wirelesslab import check
 from wirelesslab.vision.ternary_kernels import draw_codes, draw_quarters, lifted
 from wirelesslab.vision.terngrad import TernGradConfig, scaler_of, sums_of
-from wirelesslab.vision.wires.entropy import compress, decompress
+from wirelesslab.vision.wires.entropy import MOST_LEVELS, compress, decompress
 from wirelesslab.vision.wires.messages import LENGTH, Layout, Message, Mode, Tensor, WireError
 from wirelesslab.vision.wires.packing import (
     bits_for,
@@ -44,7 +44,7 @@ class Ternary:
     """Ternary gradients (TernGrad).
 
     With shared scalers a step has two exchanges: scalers up and their maximum down, then codes up and their integer
-    sums down, in ceil(log2(2N + 1)) bits. Without sharing there is one, and what comes down are floats.
+    sums down, in ceil(log2(2N + 1)) bits or entropy-coded. Without sharing there is one, and floats come down.
 
     Attributes:
         config: What becomes ternary, and how.
@@ -157,8 +157,7 @@ class Ternary:
             refuse_mode(tensor, Mode.NOTHING)
         return Tensor(column[0].size, max(t.scale for t in column), Mode.NOTHING)
 
-    @staticmethod
-    def _sums(column: Sequence[Tensor]) -> Tensor:
+    def _sums(self, column: Sequence[Tensor]) -> Tensor:
         scales = {t.scale for t in column}
         if len(scales) > 1:
             msg = f"messages: got the scalers {sorted(scales)} of one tensor, expected the one that was shared"
@@ -169,8 +168,14 @@ class Ternary:
         total = np.zeros(size, np.uint32)  # codes are 0, 1, 2: the sum has N added
         for tensor in column:
             total += read_codes(tensor)
-        packed = np.empty(packed_size(size, bits_for(2 * workers + 1)), np.uint8)
-        pack_bits(total, bits_for(2 * workers + 1), packed)
+        levels = 2 * workers + 1
+        num_bytes = packed_size(size, bits_for(levels))
+        if self.config.down == "entropy" and levels <= MOST_LEVELS:
+            coded = compress(total.astype(np.uint8), levels)
+            if LENGTH.size + len(coded) < num_bytes:  # a small tensor's frequencies may cost more than they spare
+                return Tensor(size, scale, Mode.CODED_SUMS, LENGTH.pack(len(coded)) + coded)
+        packed = np.empty(num_bytes, np.uint8)
+        pack_bits(total, bits_for(levels), packed)
         return Tensor(size, scale, Mode.SUMS, packed.data)
 
     @staticmethod
@@ -185,17 +190,35 @@ class Ternary:
 
     @staticmethod
     def _mean_gradient(tensor: Tensor, message: Message) -> Flat:
-        if tensor.mode is not Mode.SUMS:
+        if tensor.mode not in (Mode.SUMS, Mode.CODED_SUMS):
             return read_floats(tensor)
-        sums, workers = np.empty(tensor.size, np.uint32), message.workers
-        bits = bits_for(2 * workers + 1)
-        even = unpack_bits(np.frombuffer(tensor.payload, np.uint8), bits, sums)
-        if not even or (sums.size and sums.max() > 2 * workers):
-            msg = f"message: got sums above {2 * workers}, or bits behind the last; it was damaged"
-            raise WireError(msg)
+        workers = message.workers
         unit = np.float32(tensor.scale / workers)
-        mean: Flat = unit * (sums.astype(np.float32) - np.float32(workers))
+        mean: Flat = unit * (read_sums(tensor, workers).astype(np.float32) - np.float32(workers))
         return mean
+
+
+def read_sums(tensor: Tensor, workers: int) -> NDArray[np.unsignedinteger[Any]]:
+    """Return a tensor's sums of N codes, 0 to 2N.
+
+    Raises:
+        WireError: The bytes hold no such sums.
+    """
+    if tensor.mode is Mode.CODED_SUMS:
+        return _decompressed(tensor, 2 * workers + 1)
+    sums = np.empty(tensor.size, np.uint32)
+    even = unpack_bits(np.frombuffer(tensor.payload, np.uint8), bits_for(2 * workers + 1), sums)
+    if not even or (sums.size and sums.max() > 2 * workers):
+        msg = f"message: got sums above {2 * workers}, or bits behind the last; it was damaged"
+        raise WireError(msg)
+    return sums
+
+
+def _decompressed(tensor: Tensor, levels: int) -> Codes:
+    try:
+        return decompress(tensor.payload[LENGTH.size :], tensor.size, levels)
+    except ValueError as error:
+        raise WireError(str(error)) from error
 
 
 def read_codes(tensor: Tensor) -> Codes:
@@ -208,10 +231,7 @@ def read_codes(tensor: Tensor) -> Codes:
         return np.ones(tensor.size, np.uint8)
     refuse_mode(tensor, *TERNARY.values())
     if tensor.mode is Mode.ENTROPY:
-        try:
-            return decompress(tensor.payload[LENGTH.size :], tensor.size)
-        except ValueError as error:
-            raise WireError(str(error)) from error
+        return _decompressed(tensor, 3)
     codes = np.empty(tensor.size, np.uint8)
     unpack: Any = unpack_quarters if tensor.mode is Mode.QUARTERS else unpack_fifths
     if not unpack(np.frombuffer(tensor.payload, np.uint8), codes):
