@@ -158,7 +158,7 @@ class AuditLog:
 
     Attributes:
         twin: Name of the twin.
-        latest: The latest reads, oldest first.
+        latest: The latest reads, oldest first, without those that are routine.
         counts: Of all: (by, attribute) -> shown, refused, time of the last.
     """
 
@@ -166,8 +166,17 @@ class AuditLog:
     latest: deque[ReadRecord] = field(default_factory=lambda: deque(maxlen=READS_KEPT))
     counts: dict[tuple[str, str], tuple[int, int, float]] = field(default_factory=dict)
 
-    def read(self, policy: AccessPolicy, attributes: Iterable[str], by: str, now_s: float) -> None:
+    def read(
+        self, policy: AccessPolicy, attributes: Iterable[str], by: str, now_s: float, *, routine: bool = False
+    ) -> None:
         """Log that somebody reads these attributes, all or none; call it before anything is shown.
+
+        Args:
+            policy: Who may read what.
+            attributes: They.
+            by: Name of who reads.
+            now_s: The time.
+            routine: Count it alone: a twin that adds others up reads them in every round.
 
         Raises:
             AccessRefusedError: They may not read one of them; that is logged, and nothing may be shown.
@@ -181,7 +190,7 @@ class AuditLog:
                 "policy forbids; let it read less, or allow it in the twin's AccessPolicy"
             )
             raise AccessRefusedError(msg)
-        self.note(wanted, by, now_s, allowed=True)
+        self.note(wanted, by, now_s, allowed=True, routine=routine)
 
     def shown_to(
         self, reader: object, shown: Iterable[str], policy: AccessPolicy, by: str, now_s: float
@@ -209,12 +218,13 @@ class AuditLog:
         self.read(policy, wanted, by, now_s)
         return wanted
 
-    def note(self, attributes: Iterable[str], by: str, now_s: float, *, allowed: bool) -> None:
+    def note(self, attributes: Iterable[str], by: str, now_s: float, *, allowed: bool, routine: bool = False) -> None:
         """Log that these attributes were shown, or refused."""
         if allowed and not by:
             return
         for name in attributes:
-            self.latest.append(ReadRecord(time_s=now_s, twin=self.twin, by=by, attribute=name, allowed=allowed))
+            if not routine:
+                self.latest.append(ReadRecord(time_s=now_s, twin=self.twin, by=by, attribute=name, allowed=allowed))
             shown, refused, _ = self.counts.get((by, name), (0, 0, 0.0))
             self.counts[by, name] = (shown + 1, refused, now_s) if allowed else (shown, refused + 1, now_s)
 

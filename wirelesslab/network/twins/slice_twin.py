@@ -169,7 +169,7 @@ class SliceTwin:
         now = network.now_s
         state.windows.append((now, {name: self._demand_by_cell(name) for name in state.slices}))
         state.rounds += 1
-        twins.asked(MEMBER_ATTRIBUTES, by=self.name)
+        twins.asked(MEMBER_ATTRIBUTES, by=self.name, routine=True)
         slice_of = twins.slice_of
         ratios = {domain: dict(shares) for domain, shares in network.ratios.items()}
         for edge, node in enumerate(twins.edges):

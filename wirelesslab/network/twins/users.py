@@ -342,8 +342,8 @@ class UserTwins:
         self.asked((attribute,), by=by)
         return self.values(attribute)
 
-    def asked(self, attributes: Sequence[str], *, by: str) -> None:
-        """Log that somebody reads these attributes at the edges, as twins of slices do.
+    def asked(self, attributes: Sequence[str], *, by: str, routine: bool = False) -> None:
+        """Log that somebody reads these attributes at the edges, as twins of slices do; if `routine`, count it alone.
 
         Raises:
             ValueError: One is not mirrored.
@@ -351,7 +351,7 @@ class UserTwins:
         """
         for attribute in attributes:
             check.one_of(tuple(self._place), attribute=attribute)
-        self._state.audit.read(self.policy, attributes, by, self._network.now_s)
+        self._state.audit.read(self.policy, attributes, by, self._network.now_s, routine=routine)
 
     def truth(self, attribute: str) -> NDArray[Any]:
         """Return what the gNBs know now: for judges, never for agents."""
