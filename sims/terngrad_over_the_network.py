@@ -39,6 +39,10 @@ TRAINING = Slice(name="training", snssai=SNssai(128))
 WIRES: Mapping[str, Wire] = {
     "float32": Float32(), "2-bit": Ternary(), "entropy": Ternary(TernGradConfig(code="entropy")),
 }  # fmt: skip
+BAR: Mapping[str, Wire] = {  # LeNet, four workers, 10 Mb/s: must be there eight times sooner than float32
+    "float32": Float32(), "2-bit": Ternary(), "base-3": Ternary(TernGradConfig(code="base3")),
+    "entropy both ways": Ternary(TernGradConfig(code="entropy", down="entropy")),
+}  # fmt: skip
 TARGET = 0.95
 RATES = (0.01, 0.02, 0.04)
 SMALL_RATE = 0.08
@@ -88,8 +92,8 @@ class Config:
 
 
 QUICK: Mapping[str, Any] = {
-    "replicas": 2, "tuning_replicas": 1, "lenet_steps": 4, "bandwidths_bps": (1e6, 1e9), "num_workers": (2,),
-    "small_steps": 10,
+    "replicas": 2, "tuning_replicas": 1, "lenet_steps": 2, "bandwidths_bps": (1e6, 1e9), "num_workers": (2,),
+    "small_steps": 6,
 }  # fmt: skip
 
 
@@ -186,12 +190,12 @@ def train(case: Case, seed: int) -> Mapping[str, Any]:
     network.check()
     rounds = training.rounds
     reached = [r.step for r in rounds if r.score >= TARGET]
-    step_s = rounds[-1].ended_s / len(rounds)
-    time_s = training.time_to(TARGET)
+    up_bytes, down_bytes = np.mean([(r.up_bytes, r.down_bytes) for r in rounds], axis=0)  # entropy-coded sizes vary
     return {
-        "time_s": time_s if reached else np.nan, "steps": float(reached[0] + 1) if reached else np.nan,
-        "step_s": step_s, "formula_s": formula(case, rounds[-1].up_bytes, rounds[-1].down_bytes).step_s,
-        "up_bytes": rounds[-1].up_bytes / case.workers, "down_bytes": rounds[-1].down_bytes / case.workers,
+        "time_s": training.time_to(TARGET) if reached else np.nan,
+        "steps": float(reached[0] + 1) if reached else np.nan,
+        "step_s": rounds[-1].ended_s / len(rounds), "formula_s": formula(case, up_bytes, down_bytes).step_s,
+        "up_bytes": up_bytes / case.workers, "down_bytes": down_bytes / case.workers,
     }  # fmt: skip
 
 
@@ -230,8 +234,19 @@ def cases(config: Config) -> dict[str, Case]:
     return found
 
 
+def bar_cases(config: Config, rates: Mapping[str, float]) -> dict[str, Case]:
+    """Return LeNet's trainings by `BAR`; all ternary wires carry the same codes, so that they share a rate."""
+    return {
+        f"bar, {name}": Case(
+            config=config, wire=wire, rate_bps=config.lenet_bps, lenet=True,
+            rate=rates["LeNet, float32" if name == "float32" else "LeNet, 2-bit"],
+        )
+        for name, wire in BAR.items()
+    }  # fmt: skip
+
+
 def main(config: Config, session: Session | None = None) -> "xr.Dataset":
-    """Tune LeNet's rate for each wire, then train everything under fresh seeds.
+    """Tune LeNet's rate for each wire, then train everything under fresh seeds, and the bar's wires under the same.
 
     Returns:
         Over `experiment` and `replica`: `time_s` and `steps` to the target, mean `step_s`, the formula's, and bytes of
@@ -247,7 +262,14 @@ def main(config: Config, session: Session | None = None) -> "xr.Dataset":
     for name in lenets:
         means = {rate: float(steps.sel(experiment=f"{name} | {rate:g}").mean()) for rate in RATES}
         wanted[name] = replace(wanted[name], rate=min(means, key=lambda rate: means[rate]))
-    result = session.replicate(train, wanted, config.replicas)
+    import xarray as xr
+
+    bar = bar_cases(config, {name: wanted[name].rate for name in lenets})
+    parts = (
+        session.replicate(train, wanted, config.replicas),
+        session.replicate(train, bar, config.replicas, name="bar"),
+    )
+    result, wanted = xr.concat(parts, "experiment", combine_attrs="override"), wanted | bar
     result["rate"] = "experiment", [wanted[str(name)].rate for name in result["experiment"].values]
     result["rate_bps"] = "experiment", [wanted[str(name)].rate_bps for name in result["experiment"].values]
     for name in ("latency_s", "node_operations_per_s", "shared_bps"):
@@ -257,7 +279,8 @@ def main(config: Config, session: Session | None = None) -> "xr.Dataset":
 
 def reference(name: str) -> str:
     """Return the float32 training on the same network."""
-    return name.replace("2-bit", "float32").replace("entropy", "float32")
+    net, _, *network = name.split(", ")
+    return ", ".join((net, "float32", *network))
 
 
 def sooner(result: "xr.Dataset", name: str, variable: str = "time_s") -> "tuple[float, float, float]":
@@ -345,6 +368,12 @@ def draw(result: "xr.Dataset") -> "Mapping[str, Figure]":
         at, value, low, high = map(np.array, zip(*points, strict=True))
         gains.errorbar(at / 1e6, value, yerr=[value - low, high - value], color=COLORS[3], marker="D", capsize=3,
                        label="small net, 2-bit: simulated, time to 95 %")  # fmt: skip
+    for number, name in enumerate(list(BAR)[1:], 4):
+        value, low, high = sooner(result, f"bar, {name}")
+        if np.isfinite(value):
+            gains.errorbar([float(result["rate_bps"].sel(experiment=f"bar, {name}")) / 1e6], [value],
+                           yerr=[[value - low], [high - value]], color=COLORS[number], marker=MARKERS[number],
+                           capsize=3, linestyle="", label=f"LeNet, {name}: simulated, time to 95 %")  # fmt: skip
     gains.axhline(1, color="0.4", linewidth=0.8)
     gains.set(xlabel="each worker's link (Mb/s)", ylabel="times sooner than float32", ylim=(0, None))
     times.set(xlabel="each worker's link (Mb/s)", ylabel=f"time to {TARGET:.0%} (s)")
