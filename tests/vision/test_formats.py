@@ -228,11 +228,11 @@ def test_no_damage_does_worse_than_a_refusal_that_names_the_file(tmp_path, kind)
         Image.fromarray(rng.integers(0, 256, (20, 20, 3), dtype=np.uint8)).save(path)
         read = partial(read_folders, tmp_path)
     whole, refused = path.read_bytes(), []
-    for _ in range(200):
+    for _ in range(80):
         path.write_bytes(damaged(whole, rng))
         try:
             read()
         except DataError as error:
             refused.append(str(error))
     assert all(path.name in text for text in refused)
-    assert len(refused) > 50  # not all damage shows, such as another byte of a pixel
+    assert len(refused) > 20  # not all damage shows, such as another byte of a pixel

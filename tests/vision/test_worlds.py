@@ -108,7 +108,7 @@ def test_worlds_go_to_disk_in_the_field_s_formats(tmp_path):
 def test_worlds_that_cannot_be_are_refused():
     with pytest.raises(ValueError, match="classes: got 'disk', expected one of disc"):
         Shapes(classes=("disk",))
-    with pytest.raises(ValueError, match="expected different names"):
+    with pytest.raises(ValueError, match="expected different names, and least not above most"):
         Shapes(least=3, most=2)
     with pytest.raises(ValueError, match="pictures: got 0"):
         Glyphs(train=0, validation=0, test=0).data(1)

@@ -101,10 +101,8 @@ class Shapes:
         check.within(2 / self.side, 0.4, smallest_radius=self.radius[0])
         check.within(self.radius[0], 0.4, largest_radius=self.radius[1])
         if not self.classes or len(set(self.classes)) < len(self.classes) or self.most < self.least:
-            msg = (
-                f"classes, least and most: got {self.classes}, {self.least} and {self.most}, expected different names "
-            )
-            msg += "and at least as many as the least"
+            msg = f"classes, least and most: got {self.classes}, {self.least} and {self.most}, expected different "
+            msg += "names, and least not above most"
             raise ValueError(msg)
 
     def data(self, seed: int) -> Data:
