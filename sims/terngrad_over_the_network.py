@@ -11,16 +11,13 @@ gives back most of what the others took.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import networkx as nx
 import numpy as np
+from wirelesslab_sims._star_of_workers import POLICIES, TRAINING, star
 
 from wirelesslab import check
-from wirelesslab.network import EMBB, ExponentialSize, Network, Poisson, ResourceRatio, SetRatios, Slice, SNssai, View
-from wirelesslab.network.agents.agent import Agent
-from wirelesslab.network.topology import add_link, add_node
 from wirelesslab.plot import COLORS, MARKERS
 from wirelesslab.replicas import mean
 from wirelesslab.services.training import Costs, DistributedTraining
@@ -35,7 +32,6 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.figure import Figure
 
-TRAINING = Slice(name="training", snssai=SNssai(128))
 WIRES: Mapping[str, Wire] = {
     "float32": Float32(), "2-bit": Ternary(), "entropy": Ternary(TernGradConfig(code="entropy")),
 }  # fmt: skip
@@ -46,8 +42,6 @@ BAR: Mapping[str, Wire] = {  # LeNet, four workers, 10 Mb/s: must be there eight
 TARGET = 0.95
 RATES = (0.01, 0.02, 0.04)
 SMALL_RATE = 0.08
-BACKGROUND_BYTES = 12_500
-POLICIES = ("alone", "beside others", "half guaranteed", "agent")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,53 +116,6 @@ class Case:
     purpose: str = "final"
 
 
-@dataclass
-class LendWhenIdle:
-    """Guarantees training most of every link while it has something to send, and little otherwise.
-
-    Attributes:
-        busy: Share while messages wait.
-        idle: Share otherwise.
-        reads: What it looks at.
-    """
-
-    busy: float = 0.9
-    idle: float = 0.1
-    reads: tuple[str, ...] = field(default=("queues", "ratios"))
-
-    def act(self, view: View) -> SetRatios | None:
-        """Return the share that fits what waits; nothing while it stands already."""
-        waiting = sum(station.get(TRAINING.name, 0) for station in view.queues.values())
-        share = self.busy if waiting else self.idle
-        if view.ratios["transport"][TRAINING.name].min == share:
-            return None
-        return SetRatios(domain="transport", ratios={TRAINING.name: ResourceRatio(min=share)})
-
-
-def network_of(case: Case, seed: int) -> Network:
-    """Return workers on links of their own to a server, with other traffic if the policy says so."""
-    c, graph = case.config, nx.DiGraph()
-    add_node(graph, "server", "edge", (0.0, 0.0), operations_per_s=c.node_operations_per_s)
-    for worker in range(case.workers):
-        name = f"gnb-{worker + 1}"
-        add_node(graph, name, "gnb", (1e3, 1e3 * worker), operations_per_s=c.node_operations_per_s)
-        add_link(graph, name, "server", rate_bps=case.rate_bps, delay_s=c.latency_s)
-    share = ResourceRatio(min=0.5) if case.policy == "half guaranteed" else ResourceRatio()
-    slices, segment_bytes = (replace(TRAINING, transport=share), EMBB), 65_536 if case.policy == "alone" else 1500
-    network = Network(graph, slices, seed=seed, segment_bytes=segment_bytes, report_s=10.0)
-    if case.policy != "alone":
-        load = c.background * case.rate_bps / (8 * BACKGROUND_BYTES)
-        for worker in range(case.workers):
-            for a, b in ((f"gnb-{worker + 1}", "server"), ("server", f"gnb-{worker + 1}")):
-                network.add(Poisson(
-                    EMBB, source=a, sink=b, rate_per_s=load, num_bytes=ExponentialSize(float(BACKGROUND_BYTES)),
-                    name=f"others-{a}-{b}",
-                ))  # fmt: skip
-    if case.policy == "agent":
-        network.add(Agent(LendWhenIdle(), at="server", every_s=0.01))
-    return network
-
-
 def train(case: Case, seed: int) -> Mapping[str, Any]:
     """Train until the validation images are seen well enough; returns times in seconds, steps, and bytes."""
     c, own = case.config, 2 * seed + (case.purpose == "tuning")
@@ -183,7 +130,10 @@ def train(case: Case, seed: int) -> Mapping[str, Any]:
         steps=c.lenet_steps if case.lenet else c.small_steps,
         score=lambda replica: net.loss_and_accuracy(replica.state, images, labels)[1], score_every=2,
     )  # fmt: skip
-    network = network_of(case, own)
+    network = star(
+        case.workers, rate_bps=case.rate_bps, latency_s=c.latency_s, operations_per_s=c.node_operations_per_s,
+        policy=case.policy, background=c.background, seed=own,
+    )  # fmt: skip
     network.add(training)
     while not training.done and training.time_to(TARGET) == np.inf:
         network.run(network.now_s + 1.0)
@@ -400,7 +350,7 @@ def draw(result: "xr.Dataset") -> "Mapping[str, Figure]":
     for axis in (times, gains, many, policies):
         axis.grid(visible=True, color="0.9")
         axis.set_axisbelow(True)
-        axis.legend(fontsize=7, frameon=False)
+        axis.legend(fontsize=7, frameon=False, handlelength=3.2)
     return {"over_the_network": figure}
 
 
