@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from tests.vision.learners import Blobs, Softmax, blobs
-from wirelesslab.network import EMBB, URLLC, Flow, Network, Outage, ResourceRatio, SetRatios
+from wirelesslab.network import EMBB, URLLC, Flow, Network, Outage, ResourceRatio, SetActive, SetRatios
 from wirelesslab.network.topology import add_link, add_node
 from wirelesslab.services.training import Costs, DistributedTraining
 from wirelesslab.services.training_speed import StepTime, speed_up
-from wirelesslab.vision.parallel import train_in_one_process
+from wirelesslab.vision.parallel import ANSWERS_KEPT, train_in_one_process
 from wirelesslab.vision.terngrad import TernGradConfig
 from wirelesslab.vision.wires import Float32, SignSGD, Ternary
 
@@ -110,6 +110,46 @@ def test_a_buffer_that_is_too_small_loses_messages_which_are_sent_again():
     assert weights(training.replicas) == one_process(job)
 
 
+@pytest.mark.parametrize("element", ["worker-1", "server"])
+def test_a_node_that_fails_loses_its_job_and_begins_it_anew_and_no_weight_differs(element):
+    job = Blobs(TERNARY, workers=3, steps=8)
+    network = net(job)
+    for start_s in (0.0008, 0.0431, 0.1502):  # the first is amid the first gradient
+        network.add(Outage(element=element, start_s=start_s, end_s=start_s + 0.02, name=f"outage-{start_s}"))
+    training, _ = run(job, network=network, timeout_s=0.03)
+    assert training.done
+    assert sum(r.resent for r in training.rounds) > 0
+    assert weights(training.replicas) == one_process(job)
+
+
+def test_a_slice_that_is_switched_off_halts_the_training_and_switched_on_lets_it_go_on():
+    job = Blobs(TERNARY, workers=3, steps=8)
+    network = net(job)
+    training = network.add(crew(job, timeout_s=0.05))
+    network.run(0.05)
+    network.apply(SetActive(slice="embb", active=False))
+    network.run(0.5)  # what was on its way has arrived, and nothing else began
+    halted = training.step
+    network.run(3.0)
+    assert training.step == halted < job.steps
+    network.apply(SetActive(slice="embb", active=True))
+    network.run(10.0)
+    network.check()
+    assert weights(training.replicas) == one_process(job)
+
+
+def test_a_worker_may_sit_at_the_servers_own_node():
+    job = Blobs(TERNARY, workers=2, steps=5)
+    network = net(job)
+    training = network.add(
+        DistributedTraining(job.replicas(), workers=["server", "worker-1"], server="server", slice=EMBB,
+                            costs=COSTS, steps=job.steps)
+    )  # fmt: skip
+    network.run(100.0)
+    network.check()
+    assert weights(training.replicas) == one_process(job)
+
+
 # --- bytes and times ------------------------------------------------------------------------------------------------
 
 
@@ -122,6 +162,31 @@ def test_rounds_carry_the_bytes_that_one_process_counts():
     jobs = 6 * (3 * 3 + 2)  # gradient, codes, finish of each worker; two sums: one byte each in the books
     delivered = int(network.run(2000.0).slices["delivered_bytes"].sel(slice="embb"))
     assert delivered == traffic.up + traffic.down + jobs
+
+
+def test_rounds_carry_every_message_that_was_sent_those_sent_again_included_to_the_byte():
+    job = Blobs(TERNARY, workers=3, steps=8)
+    network = Network(star(3), (EMBB,), seed=1, keep_records=None)
+    network.add(Outage(element="worker-1->server", start_s=0.02, end_s=0.07))
+    network.add(Outage(element="server->worker-2", start_s=0.1, end_s=0.15))
+    training, _ = run(job, network=network, timeout_s=0.03)
+    sent = {"up": 0, "down": 0}
+    for record in network.run(2000.0).records:
+        kind = record.flow.label.split(":")[0]
+        if kind in sent:
+            sent[kind] += record.flow.num_bytes
+    assert sum(r.resent for r in training.rounds) > 0
+    assert sent == {"up": sum(r.up_bytes for r in training.rounds), "down": sum(r.down_bytes for r in training.rounds)}
+
+
+def test_a_gradient_takes_its_operations_over_the_share_of_its_node():
+    job = Blobs(TERNARY, workers=2, steps=3)
+    quarter = replace(EMBB, compute=ResourceRatio.isolated(0.25))
+    for slices, share in (((EMBB, URLLC), 1.0), ((quarter, URLLC), 0.25)):
+        training, _ = run(job, network=net(job, slices=slices))
+        first = training.rounds[0]
+        expected_s = (COSTS.gradient + COSTS.encode) / (share * SPEED)
+        assert first.gradients_s - first.began_s == pytest.approx(expected_s, rel=1e-9)
 
 
 def step_time(job: Blobs, training: DistributedTraining, **network) -> StepTime:
@@ -223,6 +288,11 @@ def test_patience_leaves_a_straggler_out_and_replicas_stay_alike():
     assert any(2 in r.missed for r in training.rounds)
     assert not any({0, 1} & set(r.missed) for r in training.rounds)
     assert len(weights(training.replicas)) == 1
+    for r in training.rounds:  # the gradient of who was left out is no part of the round
+        assert r.gradients_s <= r.answers_s[0]
+    # Answers that wait are applied one after the other; no gradient is computed that nobody awaits.
+    last = training.rounds[-1]
+    assert last.ended_s - last.answers_s[-1] < 100 * (COSTS.gradient + COSTS.encode + job.steps * COSTS.finish) / SPEED
     waiting, _ = run(job, stragglers={2: 100.0})
     assert training.rounds[-1].answers_s[-1] < 0.8 * waiting.rounds[-1].answers_s[-1]
 
@@ -235,6 +305,16 @@ def test_a_worker_cut_off_for_a_while_is_left_out_and_catches_up():
     training, _ = run(job, network=network, patience_s=0.02, timeout_s=0.05)
     assert training.done
     assert any(r.missed == (1,) for r in training.rounds)
+    assert len(weights(training.replicas)) == 1
+
+
+def test_a_worker_cut_off_for_longer_than_the_server_keeps_answers_catches_up_all_the_same():
+    job = Blobs(SIGNS, workers=3, steps=ANSWERS_KEPT + 30)
+    network = net(job)
+    network.add(Outage(element="server->worker-1", start_s=0.1, end_s=3.0))
+    training, _ = run(job, network=network, patience_s=0.005, timeout_s=0.2)
+    assert training.done
+    assert sum(1 in r.missed for r in training.rounds) > ANSWERS_KEPT
     assert len(weights(training.replicas)) == 1
 
 
@@ -259,6 +339,26 @@ def test_a_snapshot_in_mid_training_goes_on_to_the_last_bit(wire, at_s):
     assert weights(mine.replicas) == weights(its.replicas) == one_process(job)
 
 
+def test_a_snapshot_amid_lost_messages_and_patience_goes_on_to_the_last_bit():
+    job = Blobs(SIGNS, workers=3, steps=12)
+    network = net(job)
+    for way in ("worker-1->server", "server->worker-1"):
+        network.add(Outage(element=way, start_s=0.03, end_s=0.2, name=way.replace("->", "-to-")))
+    network.add(crew(job, patience_s=0.02, timeout_s=0.05))
+    network.run(0.03)
+    while not {"resend", "lose_patience"} <= {due.method for due in network.agenda.written()}:
+        network.run(network.now_s + 1e-3)
+        assert network.now_s < 0.2
+    copy = Network.restored(network.snapshot())
+    for one in (network, copy):
+        one.run(1000.0)
+        one.check()
+    mine, its = network.actors["training"], copy.actors["training"]
+    assert any(r.missed for r in mine.rounds)
+    assert repr(mine.rounds) == repr(its.rounds)
+    assert weights(mine.replicas) == weights(its.replicas)
+
+
 # --- what is refused ------------------------------------------------------------------------------------------------
 
 
@@ -277,6 +377,20 @@ def test_nonsense_is_refused():
             crew(job, **options)
     with pytest.raises(ValueError, match="gradient"):
         Costs(gradient=0.0)
+    with pytest.raises(ValueError, match="expected one each"):
+        DistributedTraining([], workers=[], server="server", slice=EMBB, costs=COSTS, steps=1)
+    with pytest.raises(ValueError, match="of how many"):
+        DistributedTraining(
+            Blobs(workers=3).replicas()[:2], workers=["worker-0", "worker-1"], server="server", slice=EMBB,
+            costs=COSTS, steps=1,
+        )  # fmt: skip
+    mixed = [job.replica(0), replace(job, wire=SIGNS).replica(1)]
+    with pytest.raises(ValueError, match="one that all share"):
+        DistributedTraining(mixed, workers=["worker-0", "worker-1"], server="server", slice=EMBB, costs=COSTS, steps=1)
+    ahead = crew(job)
+    ahead.replicas[1].step = 3
+    with pytest.raises(ValueError, match=r"steps \[0, 3\]"):
+        net(job).add(ahead)
 
 
 # --- the formula itself ---------------------------------------------------------------------------------------------

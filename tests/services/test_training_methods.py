@@ -6,12 +6,15 @@ from hashlib import sha256
 
 import networkx as nx
 import numpy as np
+import pytest
 
 from wirelesslab.network import EMBB, Network
 from wirelesslab.network.topology import add_link, add_node
 from wirelesslab.rng import stream
 from wirelesslab.services.training import Costs, DistributedTraining
 from wirelesslab.vision.classification import Classifier
+from wirelesslab.vision.crews import shards_of
+from wirelesslab.vision.data import Data
 from wirelesslab.vision.parallel import Replica, ShuffledBatches, train_in_one_process
 from wirelesslab.vision.parallel_processes import ProcessOptions, train_in_processes
 from wirelesslab.vision.wires import Ternary
@@ -76,6 +79,35 @@ def test_the_network_trains_a_method_to_the_same_bits():
         digests = [sha256(r.weights()).hexdigest() for r in one.actors["training"].replicas]
         assert tuple(digests) == in_one_process("digits")
     assert training.done
+
+
+def test_a_training_is_said_with_a_method_a_wire_and_data():
+    graph = nx.DiGraph()
+    add_node(graph, "edge-1", "edge", (0.0, 0.0), operations_per_s=1e9)
+    add_node(graph, "gnb-1", "gnb", (1.0, 0.0), operations_per_s=1e9)
+    add_link(graph, "gnb-1", "edge-1", rate_bps=1e6, delay_s=1e-3)
+    rng = stream(5, "images")
+    data = Data(rng.random((40, *shape_of("digits"))).astype(np.float32), rng.integers(0, 2, 40), ("dim", "bright"),
+                {"train": np.arange(32), "test": np.arange(32, 40)})  # fmt: skip
+    method, network = Classifier(backbone="digits", num_classes=2), Network(graph, (EMBB,))
+    training = network.add(DistributedTraining.of(
+        method, Ternary(), data, workers=["gnb-1", "edge-1"], server="edge-1", slice=EMBB, batch=8, steps=STEPS, seed=4
+    ))  # fmt: skip
+    network.run(100.0)
+    network.check()
+    assert training.done
+    assert training.costs.gradient == 2 * method.operations(training.replicas[0].state, 8)
+    train = data.only("train")
+    alone = [
+        Replica(method, Ternary(), ShuffledBatches(train.images[p], train.labels[p], 8, 4, w), 4, w, 2)
+        for w, p in enumerate(shards_of(train.labels, 2, 4))
+    ]
+    train_in_one_process(alone, STEPS)
+    assert {r.weights() for r in training.replicas} == {r.weights() for r in alone}
+    with pytest.raises(ValueError, match="batch_size"):
+        DistributedTraining.of(
+            method, Ternary(), data, workers=["gnb-1", "edge-1"], server="edge-1", slice=EMBB, batch=17, steps=1
+        )
 
 
 def test_processes_train_a_method_to_the_same_bits_even_when_one_is_killed():

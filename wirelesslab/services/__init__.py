@@ -13,8 +13,9 @@ from wirelesslab.services.access import (
     TabulatedAccess,
     tabulate,
 )
+from wirelesslab.services.training import Costs, DistributedTraining, Round
 
 __all__ = [
-    "Crowd", "FrameAccess", "FrameOutcomes", "Framing", "GrantFreeAccess", "InLoop", "LoadEstimate", "OwnedPilots",
-    "SharedPilots", "TabulatedAccess", "tabulate",
+    "Costs", "Crowd", "DistributedTraining", "FrameAccess", "FrameOutcomes", "Framing", "GrantFreeAccess", "InLoop",
+    "LoadEstimate", "OwnedPilots", "Round", "SharedPilots", "TabulatedAccess", "tabulate",
 ]  # fmt: skip

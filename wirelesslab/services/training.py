@@ -2,7 +2,7 @@
 
 The mathematics is done for real, by the replicas of `vision.parallel`; what the network adds is time. A gradient
 takes operations / node speed (a job in the node's queue, under the slice's share), a message takes what its
-bytes take on the way, and a message that is lost is sent again after a timeout. With nothing lost and nobody left
+bytes take on the way, and what is lost, be it a message or a job, is begun again after a timeout. With nobody left
 out the weights are those of training in one process, to the last bit, whatever the network does.
 """
 
@@ -15,8 +15,12 @@ import numpy as np
 from wirelesslab import check
 from wirelesslab.network.flows import Flow, FlowRecord
 from wirelesslab.network.slices import Slice
-from wirelesslab.services.training_records import Costs, OpenRound, Place, Round
-from wirelesslab.vision.parallel import ParameterServer, Replica
+from wirelesslab.services.training_records import Costs, OpenRound, Place, Round, check_replicas
+from wirelesslab.vision.crews import shards_of
+from wirelesslab.vision.data import Data
+from wirelesslab.vision.method import Trainable
+from wirelesslab.vision.parallel import ParameterServer, Replica, ShuffledBatches
+from wirelesslab.vision.wires import Wire
 
 if TYPE_CHECKING:
     from wirelesslab.network.simulation import Network
@@ -36,6 +40,8 @@ class DistributedTraining:
     worker applies the last answer. Answers go to each worker in turn, as unicast.
 
     A snapshot of the network holds the whole training: weights, optimizer, error feedback, messages on the way.
+    A job is a flow of one byte from its node to itself. A node that fails loses the job at hand and keeps the
+    worker's weights: the job begins anew when the node is back. A slice that is switched off lets nothing begin.
 
     Args:
         replicas: The workers, in order, at the same step.
@@ -45,7 +51,7 @@ class DistributedTraining:
         costs: Operations of a step.
         steps: When training ends.
         stragglers: Factor on a worker's operations, by worker.
-        timeout_s: After which a message that was lost is sent again.
+        timeout_s: After which a message or a job that was lost is begun again.
         patience_s: How long a step waits for others after the first message; None waits for all.
         score: Called with worker 0 every `score_every` steps, takes no simulated time.
         score_every: See `score`.
@@ -75,10 +81,7 @@ class DistributedTraining:
         check.positive(timeout_s=timeout_s)
         if patience_s is not None:
             check.positive(patience_s=patience_s)
-        if len(replicas) != len(workers) or [r.worker for r in replicas] != list(range(len(workers))):
-            numbers = [r.worker for r in replicas]
-            msg = f"workers: got {len(workers)} nodes for workers {numbers}, expected one each, in order"
-            raise ValueError(msg)
+        check_replicas(replicas, len(workers))
         for worker, factor in (stragglers or {}).items():
             check.within(0, len(workers) - 1, straggler=worker)
             check.positive(**{f"stragglers[{worker}]": factor})
@@ -94,10 +97,50 @@ class DistributedTraining:
         self._open: dict[int, OpenRound] = {}
         self._summing: tuple[int, int] = (-1, -1)  # the exchange whose answer the server computes
 
+    @classmethod
+    def of(
+        cls, method: Trainable, wire: Wire, data: Data, *, workers: Sequence[str], server: str, slice: Slice | str,
+        batch: int, steps: int, seed: int = 0, costs: Costs | None = None, **options: Any,
+    ) -> "DistributedTraining":  # fmt: skip
+        """Return a method's training on even shards of its data.
+
+        Args:
+            method: What learns.
+            wire: How gradients travel.
+            data: Images; of the split "train" when there are splits.
+            workers: Nodes of the workers.
+            server: Node of the server.
+            slice: Slice of all messages and jobs, or its name.
+            batch: Images of one worker in one step.
+            steps: When training ends.
+            seed: Of the weights, shards, batches and codes.
+            costs: When None, two operations for each of the method's multiply-adds, and `Costs.per_value` for the rest.
+            options: The constructor's other arguments.
+
+        Raises:
+            ValueError: A shard holds less than a batch, or as the constructor says.
+        """
+        train, num = data.only("train") if data.splits else data, len(workers)
+        replicas = [
+            Replica(method, wire, ShuffledBatches(train.images[p], train.labels[p], batch, seed, w), seed, w, num)
+            for w, p in enumerate(shards_of(train.labels, num, seed))
+        ]
+        if costs is None:
+            costs = Costs.per_value(replicas[0].layout().num_values, 2 * method.operations(replicas[0].state, batch))
+        return cls(replicas, workers=workers, server=server, slice=slice, costs=costs, steps=steps, **options)
+
     # --- beginning -----------------------------------------------------------------------------------------------
 
     def join(self, network: "Network") -> None:
-        """Begin; called by `Network.add`."""
+        """Begin; called by `Network.add`.
+
+        Raises:
+            ValueError: A node or the slice is not of this network, or the replicas are not at one step.
+        """
+        steps = [replica.step for replica in self.replicas]
+        if len(set(steps)) > 1:
+            msg = f"replicas: got them at steps {steps}, expected all at the same; restore what each wrote down"
+            raise ValueError(msg)
         self._check_nodes(network)
         for replica in self.replicas:
             self.hub.know(replica.layout())
@@ -135,12 +178,14 @@ class DistributedTraining:
     # --- a worker's step -----------------------------------------------------------------------------------------
 
     def _begin(self, network: "Network", worker: int) -> None:
-        """Compute a gradient: a job at the worker's own node."""
+        """Compute a gradient: a job at the worker's own node, unless the step was taken without it already."""
         step = self.replicas[worker].step
         if step >= self.steps:
             return
         self._open.setdefault(step, OpenRound(network.now_s))
         self.places[worker].exchange = 0
+        if (step, self.wire.exchanges - 1) in self.places[worker].inbox:
+            return
         self._job(network, worker, "gradient", step, 0, self.costs.gradient + self.costs.encode)
 
     def _job(self, network: "Network", worker: int, what: str, step: int, exchange: int, operations: float) -> None:
@@ -165,18 +210,22 @@ class DistributedTraining:
             self._answer(network)
             return
         replica, place = self.replicas[worker], self.places[worker]
-        if replica.step != step or place.exchange != (-1 if what == "finish" else exchange):
-            return  # the step went on without it
+        if not self._awaited(what, worker, step, exchange):
+            return
         if what == "finish":
             self._finished(network, worker)
             return
         if what == "gradient":
-            now = self._open[step]
-            now.gradients_s = max(now.gradients_s, network.now_s)
+            place.gradient_s = network.now_s
         received = place.inbox.get((step, exchange - 1), b"")
         place.message = replica.encode(exchange, received)
         self._send_up(network, worker, step, exchange)
         self._read(network, worker)
+
+    def _awaited(self, what: str, worker: int, step: int, exchange: int) -> bool:
+        """Return whether a worker's job is still wanted: the step may have gone on without it."""
+        at = self.replicas[worker].step, self.places[worker].exchange
+        return at == (step, -1 if what == "finish" else exchange)
 
     def _send_up(self, network: "Network", worker: int, step: int, exchange: int) -> None:
         message = self.places[worker].message
@@ -238,14 +287,18 @@ class DistributedTraining:
         worker, step, exchange = int(number), int(at_step), int(at_exchange)
         if what == "down":
             if step >= self.replicas[worker].step:
-                self.places[worker].inbox[step, exchange] = self.hub.answers[step, exchange]
+                # The server forgets old answers; an open round does not, for somebody may be long cut off.
+                self.places[worker].inbox[step, exchange] = self._open[step].answers[exchange]
                 self._read(network, worker)
             return
         if (step, exchange) != (self.hub.step, self.hub.exchange) or self._summing == (step, exchange):
             return  # too late
         first = not self.hub.waiting
-        self.hub.offer(self.places[worker].message)
-        self._open[step].slowest = worker
+        now, place = self._open[step], self.places[worker]
+        self.hub.offer(place.message)
+        now.slowest = worker
+        if exchange == 0:
+            now.gradients_s = max(now.gradients_s, place.gradient_s)
         if self.hub.complete:
             self._sum(network)
         elif first and self.patience_s is not None:
@@ -254,11 +307,13 @@ class DistributedTraining:
     def resend(self, label: str, flow: Flow) -> None:
         """Send a message, or begin a job, again after it was lost; called by the agenda."""
         what, number, at_step, at_exchange = label.split(SEPARATOR)
-        step = int(at_step)
+        worker, step, exchange = int(number), int(at_step), int(at_exchange)
         now = self._open.get(step)
-        if what == "up" and (step, int(at_exchange)) != (self.hub.step, self.hub.exchange):
+        if what == "up" and (step, exchange) != (self.hub.step, self.hub.exchange):
             return  # the step went on without it
-        if what == "down" and self.replicas[int(number)].step > step:
+        if what == "down" and self.replicas[worker].step > step:
+            return
+        if what not in ("up", "down", "sum") and not self._awaited(what, worker, step, exchange):
             return
         if now is not None:
             now.resent += 1
@@ -289,6 +344,7 @@ class DistributedTraining:
         now = self._open[step]
         answer = self.hub.close()
         now.answers_s.append(network.now_s)
+        now.answers[exchange] = answer
         now.missed |= set(self.hub.missed.get(step, ()))
         for worker, node in enumerate(self.workers):
             now.down_bytes += len(answer)

@@ -1,10 +1,12 @@
 """What training over a network keeps: costs of a step, rounds that ended, and where everybody stands."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from wirelesslab import check
+from wirelesslab.vision.parallel import Replica
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,14 +49,14 @@ class Round:
     Attributes:
         step: Its number.
         began_s: When the first worker began it.
-        gradients_s: When the last gradient was there, of the workers that took part.
+        gradients_s: When the last gradient was there, of the workers that took part in the first exchange.
         answers_s: When the server's answer to each exchange was ready.
         ended_s: When the last worker had applied it.
         slowest: Worker whose message closed the last exchange.
         missed: Workers that were left out.
         up_bytes: Messages up, those sent again included.
         down_bytes: Messages down, those sent again included.
-        resent: Messages that were lost and sent again.
+        resent: Messages and jobs that were lost and begun again.
         score: What `score` said afterwards; NaN where it was not asked.
     """
 
@@ -73,7 +75,7 @@ class Round:
 
 @dataclass
 class OpenRound:
-    """A round that is not over."""
+    """A round that is not over; `answers` are the server's, by exchange, for whoever has not applied them."""
 
     began_s: float
     gradients_s: float = 0.0
@@ -84,6 +86,7 @@ class OpenRound:
     down_bytes: int = 0
     resent: int = 0
     finished: int = 0
+    answers: dict[int, bytes] = field(default_factory=dict)
     score: float = float("nan")
 
 
@@ -94,9 +97,26 @@ class Place:
     Attributes:
         exchange: Whose message it makes or has made; -1 while it applies an answer.
         message: What it sends in this exchange.
+        gradient_s: When its latest gradient was there.
         inbox: Answers that came, by (step, exchange).
     """
 
     exchange: int = 0
     message: bytes = b""
+    gradient_s: float = 0.0
     inbox: dict[tuple[int, int], bytes] = field(default_factory=dict)
+
+
+def check_replicas(replicas: Sequence[Replica], num: int) -> None:
+    """Refuse what is not one crew of `num` workers, each at its own place, with one wire.
+
+    Raises:
+        ValueError: It is not.
+    """
+    said = [(r.worker, r.workers) for r in replicas]
+    if not num or said != [(worker, num) for worker in range(num)]:
+        msg = f"workers: got {num} nodes for replicas (worker, of how many) {said}, expected one each, in order"
+        raise ValueError(msg)
+    if any(r.wire != replicas[0].wire for r in replicas):
+        msg = f"replicas: got wires {[r.wire for r in replicas]}, expected one that all share"
+        raise ValueError(msg)
