@@ -43,8 +43,9 @@ def main() -> bool:
     key, block = key_of(1, "wire", 0), np.empty((4, BLOCK), np.uint32)
     floats, sfc64 = np.empty(count, np.float32), np.random.Generator(np.random.SFC64(1))
     rng = stream(2, "codes")
-    codes = np.where(rng.random(count) < SHARE, 2 * rng.integers(0, 2, count), 1).astype(np.uint8)
-    coded = compress(codes)
+    four = np.where(rng.random((4, count)) < SHARE, 2 * rng.integers(0, 2, (4, count)), 1).astype(np.uint8)
+    codes, sums = four[0], four.sum(axis=0, dtype=np.uint8)
+    coded, coded_sums = compress(codes), compress(sums, 9)
     wires: dict[str, Wire] = {
         "float32": Float32(), "2-bit": Ternary(), "base-3": Ternary(TernGradConfig(code="base3")),
         "entropy": Ternary(TernGradConfig(code="entropy")), "QSGD": QSGD(), "signSGD": SignSGD(), "top-k": TopK(),
@@ -56,6 +57,8 @@ def main() -> bool:
             "NumPy's SFC64 alone": partial(sfc64.random, dtype=np.float32, out=floats),
             f"entropy coder, {SHARE:.1%} not zero": partial(compress, codes),
             f"entropy decoder, {SHARE:.1%} not zero": partial(decompress, coded, count),
+            "entropy coder, sums of four": partial(compress, sums, 9),
+            "entropy decoder, sums of four": partial(decompress, coded_sums, count, 9),
         }
     )
     for name, value in seconds.items():
