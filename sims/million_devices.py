@@ -1,14 +1,16 @@
 """How many bands, cells and antennas do a million grant-free devices per km² need, with each detector?
 
-wirelesslab run million_devices                 (about 4 minutes on two cores; --quick: 20 seconds)
+wirelesslab run million_devices                 (about 8 minutes on two cores; --quick: 40 seconds)
 
 The question of connection density of ITU-R M.2412, as we recall it: 1,000,000 devices per km², a message of
 32 bytes every 2 hours from each, 99 % of them through within 10 s. Assumed here, generously: equal received power by
 perfect power control, Rayleigh fading, no interference between cells, and an acknowledgement at once and without error.
 
-Expect: so few speak at once, less than one per codebook, that with 8 antennas every detector gets by on the bands of a
-perfect receiver: the time that 140 frames take sets the answer, and short pilots win. With 2 antennas wrong symbols
-spoil long messages: about three times the bands, whoever listens. Cells and bands are exchanged one for the other.
+Expect: how soon a codebook's turn comes again decides: four times the devices to a codebook need a quarter of the
+spectrum, twice the pilots twice as much. With 400 devices to a codebook, 16 symbols and 8 antennas, OMP, covariance ML
+and MAMPNet need no more than a perfect receiver, 4 x 180 kHz per km²; with 2 antennas wrong symbols spoil long messages
+and all need three times that or more. Re-tuned AMP fails with 8 antennas and 16 symbols, as AMP does with few pilots
+for many antennas, whatever the bandwidth. Cells and bands are exchanged one for the other.
 """
 
 import itertools
