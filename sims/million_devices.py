@@ -9,8 +9,8 @@ perfect power control, Rayleigh fading, no interference between cells, and an ac
 Expect: how soon a codebook's turn comes again decides: four times the devices to a codebook need a quarter of the
 spectrum, twice the pilots twice as much. With 400 devices to a codebook, 16 symbols and 8 antennas, OMP, covariance ML
 and MAMPNet need no more than a perfect receiver, 4 x 180 kHz per km²; with 2 antennas wrong symbols spoil long messages
-and all need three times that or more. Re-tuned AMP fails with 8 antennas and 16 symbols, as AMP does with few pilots
-for many antennas, whatever the bandwidth. Cells and bands are exchanged one for the other.
+and all need three times that or more. Re-tuned AMP does worse with 8 antennas and 16 symbols than with 4: AMP
+suffers from few pilots at many antennas. Cells and bands are exchanged one for the other.
 """
 
 import itertools
