@@ -1,14 +1,18 @@
 """A training in a process of its own: says when it wrote a checkpoint, and what came out.
 
-Its arguments are paths of checkpoints, or "none": it trains once for each.
+Its arguments are the step at which it is killed (-1: never) and paths of checkpoints, or "none": it trains once for
+each.
 """
 
+import os
+import signal
 import sys
 from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 
+from wirelesslab.rng import stream
 from wirelesslab.vision import classification
 from wirelesslab.vision.classification import Classifier
 from wirelesslab.vision.datasets import digits
@@ -30,7 +34,7 @@ def digest(arrays):
     return sha256(b"".join(np.ascontiguousarray(a).tobytes() for a in arrays)).hexdigest()
 
 
-def main(paths: list[str]) -> None:
+def main(last: int, paths: list[str]) -> None:
     """Train; on one thread, so that sums have one order."""
     from wirelesslab.tensorflow import tf
 
@@ -41,7 +45,12 @@ def main(paths: list[str]) -> None:
         save_checkpoint(*args)
         said("checkpoint", args[1].state.numbers["step"])
 
-    classification.save_checkpoint = noted
+    def killed(seed, *name):
+        if name == ("step", last):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return stream(seed, *name)
+
+    classification.save_checkpoint, classification.stream = noted, killed
     data = digits(1)
     state = METHOD.build(SEED)
     batch = data.images[:32], data.labels[:32]
@@ -54,4 +63,4 @@ def main(paths: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(int(sys.argv[1]), sys.argv[2:])
