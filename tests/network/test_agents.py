@@ -101,6 +101,28 @@ def test_beats_that_fall_into_a_decision_are_missed():
     assert mind.num_missed == 8
 
 
+@dataclass
+class Watcher:
+    """Writes down how old what it is shown is."""
+
+    reads: tuple = ("slices",)
+    ages_s: tuple = ()
+
+    def act(self, view):
+        self.ages_s += (view.ages_s["slices"],)
+
+
+@pytest.mark.parametrize("every_s", [0.05, 0.1, 0.2, 0.3])
+def test_an_agent_that_looks_when_its_twin_is_told_sees_what_it_was_just_told(every_s):
+    network = two_slices()
+    twin = network.add(DigitalTwin(period_s=every_s))
+    agent = network.add(Agent(Watcher(), sees=twin, every_s=every_s))
+    network.run(60.0)
+    ages_s = mind_of(network, agent).policy.ages_s
+    assert len(ages_s) >= 60.0 / every_s - 1
+    assert set(ages_s) == {0.0}
+
+
 @pytest.mark.parametrize("twin", [False, True])
 def test_every_decision_leaves_spans_of_its_way_through_twin_and_agent(twin):
     trace = Trace()

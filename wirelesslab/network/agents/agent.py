@@ -79,6 +79,7 @@ class Mind:
     Attributes:
         policy: Its own copy.
         sees: Name of the twin that it looks at; "" is the network.
+        start_s: When it began: its beats are whole multiples of `every_s` after that.
         next_s: When it wakes.
         sensed_s: When it last looked.
         before: What it saw the time before, if that was older.
@@ -88,11 +89,13 @@ class Mind:
         decisions: The latest ones.
         num_decisions: All that have arrived.
         num_refused: Wishes and looks that were refused.
+        num_beats: That have passed, missed ones included.
         num_missed: Beats that fell into a decision.
     """
 
     policy: Any
     sees: str
+    start_s: float
     next_s: float
     sensed_s: float
     decisions: deque[DecisionRecord]
@@ -101,6 +104,7 @@ class Mind:
     pending: DecisionRecord | None = None
     num_decisions: int = 0
     num_refused: int = 0
+    num_beats: int = 0
     num_missed: int = 0
     age_s: float = nan
 
@@ -208,7 +212,7 @@ def begin(network: "Network", agent: Agent, decisions_kept: int = DECISIONS_KEPT
         agent.mandate.check(network)
     if isinstance(policy, Reserve):
         policy.check([s.name for s in network.slices])
-    return Mind(policy, sees, network.now_s, network.now_s, deque(maxlen=decisions_kept))
+    return Mind(policy, sees, network.now_s, network.now_s, network.now_s, deque(maxlen=decisions_kept))
 
 
 def live(network: "Network", agent: Agent, name: str, mind: Mind) -> "Story":
@@ -222,10 +226,12 @@ def live(network: "Network", agent: Agent, name: str, mind: Mind) -> "Story":
                 continue
         if mind.pending is not None:
             _enforce(network, agent, name, mind, mind.pending)
-        mind.next_s = mind.sensed_s + agent.every_s
-        while mind.next_s < network.now_s:
-            mind.next_s += agent.every_s
+        # Multiples, not sums, which would drift: a twin that is told at an agent's beat is told before it looks.
+        mind.num_beats += 1
+        while (next_s := mind.start_s + mind.num_beats * agent.every_s) < network.now_s:
+            mind.num_beats += 1
             mind.num_missed += 1
+        mind.next_s = next_s
 
 
 def _decide(network: "Network", agent: Agent, name: str, mind: Mind) -> DecisionRecord | None:
