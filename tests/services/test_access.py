@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from wirelesslab.services import (
     LoadEstimate,
     OwnedPilots,
     SharedPilots,
+    TabulatedAccess,
 )
 from wirelesslab.services.frames import HEARD, MISSED, WRONG, Heard
 from wirelesslab.stats import Count, assert_rate
@@ -193,6 +195,15 @@ def test_a_cell_that_is_down_keeps_its_messages_and_says_them_afterwards():
     access.account().check()
 
 
+def test_a_device_speaks_again_in_the_first_slot_that_begins_after_its_cell_came_back():
+    access = radio(OwnedPilots())
+    access.set_cell_up(0, False)
+    access.offer([0], [1])  # 4 segments
+    access.advance(7.5 * SLOT_S)
+    access.set_cell_up(0, True)
+    assert access.advance(1.0).delivered_s[0] == pytest.approx(12 * SLOT_S, rel=1e-12)
+
+
 def test_slices_take_turns_in_proportion_to_their_shares():
     access = radio(OwnedPilots(), devices=40, slices=(MIOT, URLLC))
     access.set_ratios({"miot": ResourceRatio(min=0.25), "urllc": ResourceRatio(min=0.75)})
@@ -276,7 +287,9 @@ def test_no_byte_is_created_or_lost_between_the_air_and_the_network():
     sent = sum(record.flow.num_bytes for record in run.records)
     inside = sum(way.flow.num_bytes for way in net.ways.values())
     assert account.delivered_packets.sum() > 10
-    assert abs(int(account.delivered_bytes.sum()) - sent - inside) <= 8 * 3  # at most what this very tick delivered
+    # The air has computed up to the last tick, and the tick has sent on all that it delivered.
+    assert access.access.now_s == access.ticked_s
+    assert int(account.delivered_bytes.sum()) == sent + inside
     delay_s = np.array([r.delay_s for r in run.records])
     assert delay_s.min() >= 44 * SLOT_S  # 11 bytes in frames of 2 bits, counted from when the message came
     assert set(net.book.gauges[-1]) >= {
@@ -327,12 +340,29 @@ def test_traffic_with_a_clock_for_each_device_is_taken_too():
     assert access.access.account().delivered_packets.sum() > 0
 
 
-def test_detectors_that_know_other_gains_are_drawn_for_each_codebook():
-    scenario = Scenario(num_devices=48, bits_per_device=2, pilot_length=24, num_antennas=8, gain_law=PathLoss())
-    access = loaded(radio(InLoop(scenario, MatchedFilter()), devices=96, bands=2), messages=20, over_s=0.01)
+@pytest.mark.parametrize(("law", "airs"), [(EqualGain(), 1), (PathLoss(), 2)], ids=["equal", "path loss"])
+def test_air_is_drawn_for_each_cell_and_with_gains_that_differ_for_each_codebook(law, airs):
+    scenario = Scenario(num_devices=48, bits_per_device=2, pilot_length=24, num_antennas=8, gain_law=law)
+    seen = set()
+
+    class Listener(MatchedFilter):
+        def detect(self, observation):
+            seen.add((observation.pilots.tobytes(), observation.gains.nodes.tobytes()))
+            return super().detect(observation)
+
+    access = loaded(radio(InLoop(scenario, Listener()), devices=96, bands=2), messages=20, over_s=0.01)
     access.advance(0.5)
     access.account().check()
-    assert scenario.gain_law != EqualGain()
+    assert len(seen) == airs
+    assert len({gains for _, gains in seen}) == airs
+
+
+def test_joules_per_message_are_not_known_before_a_message_got_through():
+    net, access = network()
+    assert np.isnan(access.gauges()["joules per message"])
+    net.run(1.5)
+    frames, messages = access.access.counts()["frames_spoken"].sum(), access.access.account().delivered_packets.sum()
+    assert access.gauges()["joules per message"] == pytest.approx(frames * 0.2 * SLOT_S / messages)
 
 
 # --- refusals ------------------------------------------------------------------------------------------------
@@ -355,6 +385,31 @@ def test_nonsense_is_refused_with_how_to_mend_it():
         framing(max_attempts=0)
     with pytest.raises(RuntimeError, match=r"network\.add"):
         _ = GrantFreeAccess(SCENARIO, AMP(), traffic=Crowd(rate_per_s=1, num_bytes=1)).access
+    crowd = Crowd(rate_per_s=1, num_bytes=1)
+    for detector, name in ((AMP, "AMP"), (TabulatedAccess, "TabulatedAccess")):
+        with pytest.raises(TypeError, match=rf"the class {name}, expected one that is made, such as {name}\(\)"):
+            GrantFreeAccess(SCENARIO, detector, traffic=crowd)
+    with pytest.raises(TypeError, match="the class AMP"):
+        InLoop(SCENARIO, AMP)
+    with pytest.raises(ValueError, match="the devices' own"):
+        GrantFreeAccess(SCENARIO, InLoop(replace(SCENARIO, snr_db=9.0), AMP()), traffic=crowd)
+    for at in ((), ("gnb-1", "gnb-1")):
+        with pytest.raises(ValueError, match="each once"):
+            GrantFreeAccess(SCENARIO, AMP(), at=at, traffic=crowd)
+    with pytest.raises(ValueError, match="devices"):
+        GrantFreeAccess(SCENARIO, AMP(), traffic=crowd, devices=0)
+    with pytest.raises(ValueError, match=r"codebooks of 48 devices, expected the framing's 64"):
+        radio(InLoop(SCENARIO, AMP()), num_devices=64)
+    for options in ({"rate_per_s": np.nan, "num_bytes": 1}, {"rate_per_s": -1.0, "num_bytes": 1},
+                    {"rate_per_s": 1.0, "num_bytes": 0}):  # fmt: skip
+        with pytest.raises(ValueError, match="expected"):
+            Crowd(**options)
+    for offer in (([0], [0]), ([0], [-4]), ([0], [4], [np.nan]), ([0], [4], [-1.0]), ([48], [4]), ([-1], [4])):
+        with pytest.raises(ValueError, match="expected"):
+            radio(OwnedPilots()).offer(*offer)
+    for until_s in (np.nan, np.inf, -1.0):
+        with pytest.raises(ValueError, match="until_s"):
+            radio(OwnedPilots()).advance(until_s)
     net, _ = network()
     with pytest.raises(ValueError, match="activity_prob"):
         network(activity_prob="guessed")

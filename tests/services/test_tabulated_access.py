@@ -155,7 +155,12 @@ def test_what_a_table_cannot_say_is_refused():
         tabulate(SCENARIO, DETECTOR, active=[0, 2, 4])
     with pytest.raises(ValueError, match="without a gap"):
         tabulate(SCENARIO, DETECTOR, active=range(40))
+    with pytest.raises(TypeError, match="the class AMP"):
+        tabulate(SCENARIO, AMP, active=range(3))
     small = tabulate(SCENARIO, DETECTOR, active=range(3), frames=4, draws=1)
+    with pytest.raises(ValueError, match="codebooks of 32 devices, expected the framing's 64"):
+        FrameAccess((MIOT,), cells=np.zeros(64, int), slice_of=np.zeros(64, int), outcomes=small, rng=stream(1),
+                    framing=Framing(slot_s=1e-3, bits_per_frame=2, num_devices=64))  # fmt: skip
     other = Scenario(num_devices=32, bits_per_device=2, pilot_length=20, num_antennas=4, activity_prob=0.06, snr_db=4)
     with pytest.raises(ValueError, match="pilot_length=16 in the table and 20 here"):
         GrantFreeAccess(other, small, traffic=Crowd(rate_per_s=1, num_bytes=2))

@@ -51,8 +51,9 @@ class GrantFreeAccess:
         name: Name as an actor; also names the streams of its randomness.
 
     Raises:
-        ValueError: Framing and scenario disagree, or the devices say nothing in their pilots (J = 0).
-        TypeError: `detector` neither detects nor hears.
+        ValueError: Framing, scenario and outcomes disagree, a cell is named twice, or the devices say nothing in
+            their pilots (J = 0).
+        TypeError: `detector` neither detects nor hears, or is the class of one that does.
     """
 
     movement = None  # a codebook belongs to its cell, and so do its devices
@@ -80,6 +81,9 @@ class GrantFreeAccess:
         check.positive(tick_s=tick_s)
         self.scenario, self.name, self.tick_s = scenario, name, tick_s
         self.cell_nodes = (at,) if isinstance(at, str) else tuple(at)
+        if not self.cell_nodes or len(set(self.cell_nodes)) < len(self.cell_nodes):
+            msg = f"at: got {self.cell_nodes}, expected nodes, each once; a cell grows by devices and codebooks"
+            raise ValueError(msg)
         self.framing = framing or Framing(
             slot_s=slot_s, bits_per_frame=scenario.bits_per_device, num_devices=scenario.num_devices
         )
@@ -89,15 +93,15 @@ class GrantFreeAccess:
             msg = f"framing: got {other}, expected the scenario's {own}; Framing.of(scenario, symbol_s=...) agrees"
             raise ValueError(msg)
         self.outcomes: FrameOutcomes
-        if hasattr(detector, "hear"):
+        if hasattr(detector, "hear") and not isinstance(detector, type):
             self.outcomes = cast(FrameOutcomes, detector)
-        elif hasattr(detector, "detect"):
-            self.outcomes = InLoop(scenario, detector)
         else:
-            msg = f"detector: got {detector!r}, expected a detector such as AMP() or outcomes such as TabulatedAccess"
-            raise TypeError(msg)
+            self.outcomes = InLoop(scenario, cast(Detector, detector))
         if isinstance(self.outcomes, TabulatedAccess):
             self.outcomes.check_scenario(scenario)
+        if isinstance(self.outcomes, InLoop) and self.outcomes.scenario != scenario:
+            msg = f"detector: listens in {self.outcomes.scenario}, expected the devices' own {scenario}"
+            raise ValueError(msg)
         if isinstance(activity_prob, str):
             check.one_of(("assumed", "estimated"), activity_prob=activity_prob)
         self.estimate = None if activity_prob == "assumed" else LoadEstimate()
@@ -152,10 +156,11 @@ class GrantFreeAccess:
     def gauges(self) -> Mapping[str, float]:
         """Return what a report of the network shows of it, over all cells."""
         access, counts = self.access, self.access.counts()
-        frames = int(counts["frames_spoken"].sum())
-        energy = access.framing.frame_energy_j * frames / max(1, int(access.account().delivered_packets.sum()))
+        account, frames = access.account(), int(counts["frames_spoken"].sum())
+        delivered = int(account.delivered_packets.sum())
+        energy = access.framing.frame_energy_j * frames / delivered if delivered else float("nan")
         return {
-            "messages waiting": float(access.account().waiting_packets.sum()),
+            "messages waiting": float(account.waiting_packets.sum()),
             "frames spoken": float(frames),
             "segments missed": float(counts["missed"].sum()),
             "messages begun anew": float(counts["restarts"].sum()),

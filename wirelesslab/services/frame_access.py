@@ -13,7 +13,7 @@ from wirelesslab.network.slot_offers import Offers, indices
 from wirelesslab.network.turns import Turns
 from wirelesslab.services import frame_kernels as kernels
 from wirelesslab.services.frame_state import account_of, columns, longer, no_counts, no_messages
-from wirelesslab.services.frames import FrameOutcomes, Frames
+from wirelesslab.services.frames import FrameOutcomes, Frames, check_outcomes
 from wirelesslab.services.framing import Framing, LoadEstimate
 
 MOST_SLICES = 10
@@ -39,7 +39,8 @@ class FrameAccess:
         now_s: When it starts.
 
     Raises:
-        ValueError: A cell has more devices than its codebooks, or the detector cannot be told an ε.
+        ValueError: A cell has more devices than its codebooks, the outcomes are those of other codebooks, or the
+            detector cannot be told an ε.
     """
 
     def __init__(
@@ -61,12 +62,7 @@ class FrameAccess:
         if not isinstance(rng, np.random.Generator):
             msg = f"rng: got {type(rng).__name__}, expected numpy.random.Generator, such as rng.stream(7)"
             raise TypeError(msg)
-        if estimate is not None and not outcomes.takes_activity_prob:
-            msg = (
-                f"estimate: got one with {type(outcomes).__name__}, which was made for one ε; "
-                "take the detector itself, or leave ε assumed"
-            )
-            raise ValueError(msg)
+        check_outcomes(outcomes, framing.num_devices, estimated=estimate is not None)
         cell = indices(cells, None, num_cells, name="cells")
         of_slice = indices(slice_of, cell.size, len(slices), name="slice_of")
         self.slices, self.framing, self.outcomes, self.estimate = tuple(slices), framing, outcomes, estimate
@@ -142,18 +138,13 @@ class FrameAccess:
         """Return what happened in the air so far, each of shape (cells, slices).
 
         ``frames_spoken``, of them ``missed`` and ``wrong``; ``frames_of_delivered``, all that the messages delivered
-        have cost; ``false_alarms`` of devices that exist, ``broken_by_alarm`` messages, ``restarts``.
+        have cost; ``false_alarms`` of devices that exist, ``broken_by_alarm`` messages, ``restarts``: whole messages
+        that the CRC refused, those included that were then given up.
         """
         shape = self.num_cells, len(self.slices)
         names = (
-            "frames_spoken",
-            "frames_of_delivered",
-            "missed",
-            "wrong",
-            "false_alarms",
-            "broken_by_alarm",
-            "restarts",
-        )
+            "frames_spoken", "frames_of_delivered", "missed", "wrong", "false_alarms", "broken_by_alarm", "restarts",
+        )  # fmt: skip
         return {name: getattr(self._counters, name).reshape(shape).copy() for name in names}
 
     def energy_per_delivered_j(self) -> NDArray[np.float64]:
@@ -219,11 +210,10 @@ class FrameAccess:
         """
         indices([cell], 1, self.num_cells, name="cell")
         if up and not self._up[cell]:
-            num = self.num_active
+            num, first = self.num_active, kernels.first_slot_from(self._now_s, self.framing.slot_s)
             users, speak = self._active.user[:num], self._active.speak_slot[:num]
-            late = (self._devices.group[users] // len(self.slices) == cell) & (speak < self._slot)
-            offset = self._offset[self._devices.codebook[users[late]]]
-            speak[late] = self._slot + (offset - self._slot) % self.turns
+            late = (self._devices.group[users] // len(self.slices) == cell) & (speak < first)
+            speak[late] = first + (self._offset[self._devices.codebook[users[late]]] - first) % self.turns
         self._up[cell] = up
 
     def account(self) -> Account:

@@ -147,9 +147,12 @@ class InLoop:
     takes_activity_prob: bool = True
 
     def __post_init__(self) -> None:
-        if not hasattr(self.detector, "detect"):
-            msg = f"detector: got {self.detector!r}, expected a detector such as AMP()"
-            raise TypeError(msg)
+        check_detector(self.detector)
+
+    @property
+    def num_devices(self) -> int:
+        """N, devices of a codebook."""
+        return self.scenario.num_devices
 
     def hear(self, frames: Frames, seed: int, /) -> Heard:
         """See `FrameOutcomes`."""
@@ -180,6 +183,43 @@ class InLoop:
             observation = replace(observation, activity_prob=told)
         labels = self.detector.detect(observation).labels
         return np.where(labels == 0, MISSED, np.where(labels == truth.symbols, HEARD, WRONG)).astype(np.int8)
+
+
+def check_detector(detector: object) -> None:
+    """Refuse what does not detect, and the class of what does.
+
+    Raises:
+        TypeError: It is one of these.
+    """
+    if isinstance(detector, type):
+        msg = f"detector: got the class {detector.__name__}, expected one that is made, such as {detector.__name__}()"
+        raise TypeError(msg)
+    if not hasattr(detector, "detect"):
+        msg = f"detector: got {detector!r}, expected a detector such as AMP() or outcomes such as TabulatedAccess"
+        raise TypeError(msg)
+
+
+def check_outcomes(outcomes: FrameOutcomes, num_devices: int, *, estimated: bool) -> None:
+    """Refuse outcomes that do not fit a radio.
+
+    Args:
+        outcomes: What becomes of frames; those that have `num_devices` are of codebooks of so many.
+        num_devices: N of the radio.
+        estimated: Whether they are to be told an estimate of ε.
+
+    Raises:
+        ValueError: They are of other codebooks, or were made for one ε.
+    """
+    if estimated and not outcomes.takes_activity_prob:
+        msg = (
+            f"estimate: got one with {type(outcomes).__name__}, which was made for one ε; "
+            "take the detector itself, or leave ε assumed"
+        )
+        raise ValueError(msg)
+    own = getattr(outcomes, "num_devices", num_devices)
+    if own != num_devices:
+        msg = f"outcomes: are of codebooks of {own} devices, expected the framing's {num_devices}"
+        raise ValueError(msg)
 
 
 @lru_cache(maxsize=256)

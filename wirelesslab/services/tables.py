@@ -20,7 +20,7 @@ from wirelesslab.mmtc.scenario import Scenario
 from wirelesslab.mmtc.uplink import draw_cell, simulate
 from wirelesslab.rng import stream
 from wirelesslab.services import frame_kernels as kernels
-from wirelesslab.services.frames import Frames, Heard
+from wirelesslab.services.frames import Frames, Heard, check_detector
 from wirelesslab.threads import one_thread
 
 KIND = "frame outcomes"
@@ -56,8 +56,10 @@ def tabulate(
     Raises:
         ValueError: Numbers of speakers with gaps or above N, or gains that differ: then outcomes are not
             exchangeable among devices, and dealing them out uniformly would hide that the weak fail again and again.
+        TypeError: `detector` does not detect, or is the class of one that does.
     """
     numbers = list(active)
+    check_detector(detector)
     check.positive_integer(frames=frames, draws=draws)
     check.non_negative_integer(seed=seed)
     if numbers != list(range(len(numbers))) or not 1 < len(numbers) <= scenario.num_devices + 1:
