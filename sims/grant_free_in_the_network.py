@@ -76,7 +76,9 @@ class Config:
     def __post_init__(self) -> None:
         check.positive_integer(replicas=self.replicas, cells=self.cells, codebooks=self.codebooks)
         check.positive(run_s=self.run_s)
-        check.within(0, self.num_devices / 2, **{f"loads[{i}]": load for i, load in enumerate(self.loads)})
+        for i, load in enumerate(self.loads):
+            check.positive(**{f"loads[{i}]": load})
+            check.within(0, self.num_devices / 2, **{f"loads[{i}]": load})
         named(self.detectors)
 
     @property
@@ -143,12 +145,12 @@ def a_while(case: Case, seed: int) -> Mapping[str, Any]:
     energy = rules.frame_energy_j * frames_spoken
     p50, p99 = np.quantile(delays, [0.5, 0.99]) if len(delays) >= 100 else (np.nan, np.nan)
     return {
-        "delivered": delivered / offered,
+        "delivered": delivered / offered if offered else np.nan,
         "delay_p50_s": float(p50),
         "delay_p99_s": float(p99),
         "energy_j": energy / delivered if delivered else np.nan,
-        "frame_errors": bad / frames_spoken,
-        "begun_anew": int((counts["restarts"] - spoken["restarts"]).sum()) / offered,
+        "frame_errors": bad / frames_spoken if frames_spoken else np.nan,
+        "begun_anew": int((counts["restarts"] - spoken["restarts"]).sum()) / offered if offered else np.nan,
     }
 
 
@@ -169,7 +171,8 @@ def main(config: Config, session: Session | None = None) -> "xr.Dataset":
     Returns:
         Over `detector`, `load` and `replica`: messages `delivered` over those offered in the same time, `delay_p50_s`
         and `delay_p99_s` from the message's coming to its end in the core (NaN below 100 deliveries), `energy_j` per
-        message delivered, `frame_errors` among frames spoken, `begun_anew` per message offered.
+        message delivered, `frame_errors` among frames spoken, `begun_anew` per message offered: whole messages that
+        the checksum refused. NaN where there is nothing to divide by.
     """
     session = session or Session()
     with local_executor(tabulate, session.workers) as executor:
@@ -203,8 +206,8 @@ def table(result: "xr.Dataset") -> Table:
     note = (
         f"Means over {result.sizes['replica']} replicas with 95 % intervals, under the same arrivals. Load: mean "
         "speakers of a frame if nothing failed. Whole frames are resampled from tables made in this run; all are "
-        "told the same ε. Bad frames: missed or wrong, among those spoken; anew: times a message began again, each. "
-        "Delays: of those delivered."
+        "told the same ε. Bad frames: missed or wrong, among those spoken; anew: times that the checksum refused a "
+        "message, each. Delays: of those delivered."
     )
     return Table("Messages of grant-free devices, missed ones said again", columns, rows, note)
 
