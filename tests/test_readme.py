@@ -52,6 +52,14 @@ def test_the_readme_s_networks_run_one_after_the_other(tmp_path, monkeypatch, ca
     assert (tmp_path / "report.html").stat().st_size > 10_000
 
 
+def test_the_readme_s_nets_learn_and_their_gradients_travel(capsys):
+    exec(compile(next(block for block in BLOCKS if "crew_of" in block), "README", "exec"), {"__name__": "readme"})
+    said = capsys.readouterr().out
+    assert float(re.search(r"'accuracy': ([\d.]+)", said).group(1)) > 0.9
+    up, down = (int(re.search(rf"{way}=(\d+)", said).group(1)) for way in ("up", "down"))
+    assert 0 < up < down < 100 * 4 * 4 * 13_258, "float32 would be four bytes a parameter, worker and step"
+
+
 @pytest.mark.parametrize("link", re.findall(r"\]\((?!http)([^)#]+)\)", README))
 def test_a_link_of_the_readme_leads_somewhere(link):
     assert (ROOT / link).exists(), link
