@@ -140,19 +140,21 @@ def train(case: Case, seed: int) -> Mapping[str, Any]:
     network.check()
     rounds = training.rounds
     reached = [r.step for r in rounds if r.score >= TARGET]
-    up_bytes, down_bytes = np.mean([(r.up_bytes, r.down_bytes) for r in rounds], axis=0)  # entropy-coded sizes vary
+    # entropy-coded sizes vary from round to round and worker to worker: a round waits for the largest message
+    sizes = [(r.up_bytes / case.workers, r.largest_up_bytes, r.down_bytes / case.workers) for r in rounds]
+    up_bytes, largest_bytes, down_bytes = np.mean(sizes, axis=0)
     return {
         "time_s": training.time_to(TARGET) if reached else np.nan,
         "steps": float(reached[0] + 1) if reached else np.nan,
-        "step_s": rounds[-1].ended_s / len(rounds), "formula_s": formula(case, up_bytes, down_bytes).step_s,
-        "up_bytes": up_bytes / case.workers, "down_bytes": down_bytes / case.workers,
+        "step_s": rounds[-1].ended_s / len(rounds), "formula_s": formula(case, largest_bytes, down_bytes).step_s,
+        "up_bytes": up_bytes, "down_bytes": down_bytes,
     }  # fmt: skip
 
 
 def formula(case: Case, up_bytes: float, down_bytes: float, **changed: Any) -> StepTime:
-    """Return the step's formula from the bytes of all workers; the scalers' exchange is its header and table."""
+    """Return the step's formula from a worker's bytes; the scalers' exchange is its header and table."""
     c, net = case.config, LENET if case.lenet else DIGITS
-    up, down = round(up_bytes / case.workers), round(down_bytes / case.workers)
+    up, down = round(up_bytes), round(down_bytes)
     scalers = () if case.wire.exchanges == 1 else (18 + 9 * len(net.shapes),)
     costs = Costs.per_value(net.num_parameters, net.operations(64 // case.workers))
     speed = c.node_operations_per_s
@@ -273,7 +275,7 @@ def lenet_step(result: "xr.Dataset", name: str, **changed: Any) -> StepTime:
     config = Config(latency_s=float(result["latency_s"]), node_operations_per_s=float(result["node_operations_per_s"]))
     case = Case(config=config, wire=WIRES[name], rate_bps=1e7, rate=0.02, lenet=True)
     one = result.sel(experiment=f"LeNet, {name}")
-    return formula(case, 4 * float(one["up_bytes"].mean()), 4 * float(one["down_bytes"].mean()), **changed)
+    return formula(case, float(one["up_bytes"].mean()), float(one["down_bytes"].mean()), **changed)
 
 
 def crossover_bps(result: "xr.Dataset", name: str) -> float:

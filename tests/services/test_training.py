@@ -189,6 +189,16 @@ def test_a_gradient_takes_its_operations_over_the_share_of_its_node():
         assert first.gradients_s - first.began_s == pytest.approx(expected_s, rel=1e-9)
 
 
+def test_where_messages_differ_a_round_waits_for_the_largest_and_the_records_say_how_large_it_was():
+    job = Blobs(Ternary(TernGradConfig(min_size=4, code="entropy", down="entropy")), workers=4, steps=6)
+    training, _ = run(job)
+    rounds = training.rounds
+    assert any(4 * r.largest_up_bytes > r.up_bytes for r in rounds)
+    moved_s = sum(8 * (r.largest_up_bytes + r.down_bytes / 4) / BITS + 4 * 5e-3 for r in rounds)
+    computed_s = 6 * (COSTS.gradient + 2 * COSTS.encode + 2 * 4 * COSTS.aggregate + COSTS.finish) / SPEED
+    assert rounds[-1].ended_s == pytest.approx(moved_s + computed_s, rel=1e-9)
+
+
 def step_time(job: Blobs, training: DistributedTraining, **network) -> StepTime:
     """The formula's inputs, with the sizes of real messages."""
     replicas = job.replicas()

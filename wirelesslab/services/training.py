@@ -232,6 +232,7 @@ class DistributedTraining:
         now = self._open.get(step)
         if now is not None:
             now.up_bytes += len(message)
+            now.largest[exchange] = max(now.largest.get(exchange, 0), len(message))
         label = SEPARATOR.join(("up", str(worker), str(step), str(exchange)))
         network.send(
             Flow(slice=self.slice, num_bytes=len(message), source=self.workers[worker], sink=self.server, label=label,
@@ -267,7 +268,8 @@ class DistributedTraining:
             self.rounds.append(Round(
                 step=step, began_s=now.began_s, gradients_s=now.gradients_s, answers_s=tuple(now.answers_s),
                 ended_s=network.now_s, slowest=now.slowest, missed=tuple(sorted(now.missed)), up_bytes=now.up_bytes,
-                down_bytes=now.down_bytes, resent=now.resent, score=now.score,
+                largest_up_bytes=sum(now.largest.values()), down_bytes=now.down_bytes, resent=now.resent,
+                score=now.score,
             ))  # fmt: skip
         self._begin(network, worker)
         self._read(network, worker)

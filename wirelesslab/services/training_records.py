@@ -55,6 +55,7 @@ class Round:
         slowest: Worker whose message closed the last exchange.
         missed: Workers that were left out.
         up_bytes: Messages up, those sent again included.
+        largest_up_bytes: The largest message of each exchange, added up: where links are alike, a round waits for it.
         down_bytes: Messages down, those sent again included.
         resent: Messages and jobs that were lost and begun again.
         score: What `score` said afterwards; NaN where it was not asked.
@@ -68,6 +69,7 @@ class Round:
     slowest: int
     missed: tuple[int, ...]
     up_bytes: int
+    largest_up_bytes: int
     down_bytes: int
     resent: int
     score: float = float("nan")
@@ -83,6 +85,7 @@ class OpenRound:
     slowest: int = -1
     missed: set[int] = field(default_factory=set)
     up_bytes: int = 0
+    largest: dict[int, int] = field(default_factory=dict)  # message up, by exchange
     down_bytes: int = 0
     resent: int = 0
     finished: int = 0
