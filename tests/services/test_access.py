@@ -10,7 +10,7 @@ from scipy.stats import chi2
 
 from wirelesslab.mmtc import EqualGain, PathLoss, Scenario
 from wirelesslab.mmtc.detectors import AMP, MatchedFilter
-from wirelesslab.network import MIOT, URLLC, Network, Poisson, line
+from wirelesslab.network import MIOT, URLLC, Cells, Flow, FlowAccess, Network, Poisson, line
 from wirelesslab.network.access import Delivered
 from wirelesslab.network.slices import ResourceRatio
 from wirelesslab.rng import stream
@@ -355,6 +355,21 @@ def test_air_is_drawn_for_each_cell_and_with_gains_that_differ_for_each_codebook
     access.account().check()
     assert len(seen) == airs
     assert len({gains for _, gains in seen}) == airs
+
+
+@pytest.mark.parametrize("first", ["grant-free", "cells"])
+def test_flows_to_users_of_another_radio_at_the_same_gnb_go_to_that_one(first):
+    net = Network(line(num_links=1, rate_bps=1e8), (URLLC, MIOT), keep_records=None)
+    quiet = GrantFreeAccess(SCENARIO, OwnedPilots(), at="edge-2", traffic=Crowd(rate_per_s=1e-6, num_bytes=1))
+    cells = Cells(
+        FlowAccess(net.slices, rates_bps=np.full(3, 1e6), cells=np.zeros(3, int), slice_of=np.zeros(3, int)),
+        ("edge-2",),
+    )
+    for actor in (quiet, cells) if first == "grant-free" else (cells, quiet):
+        net.add(actor)
+    net.send(Flow(slice="urllc", num_bytes=1000, source="edge-1", sink="edge-2", user=2))
+    assert [r.outcome for r in net.run(1.0).records] == ["delivered"]
+    net.check()
 
 
 def test_joules_per_message_are_not_known_before_a_message_got_through():

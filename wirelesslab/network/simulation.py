@@ -404,9 +404,14 @@ class Network:
         self._radio(way.flow.sink).deliver_to_user(way.number, way.flow, self.agenda.now)
 
     def _radio(self, node: str) -> Any:
+        listens = None  # a radio with an uplink only stands aside, unless there is no other to say no
         for actor in self.actors.values():
             if node in getattr(actor, "cell_nodes", ()):
-                return actor
+                if not getattr(actor, "uplink_only", False):
+                    return actor
+                listens = listens or actor
+        if listens is not None:
+            return listens
         msg = f"user: no radio serves {node!r}; add a Cells actor with a cell there"
         raise ValueError(msg)
 

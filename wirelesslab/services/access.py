@@ -57,6 +57,7 @@ class GrantFreeAccess:
     """
 
     movement = None  # a codebook belongs to its cell, and so do its devices
+    uplink_only = True  # flows to users at the same gNB are another radio's
 
     def __init__(
         self,
