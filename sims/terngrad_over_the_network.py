@@ -1,6 +1,6 @@
 """When does it pay to send signs instead of gradients over a network?
 
-wirelesslab run terngrad_over_the_network       (about 15 minutes on two cores; --quick: 30 seconds)
+wirelesslab run terngrad_over_the_network       (about 20 minutes on two cores; --quick: under a minute)
 
 Expect: LeNet's step at four workers, 10 Mb/s each way and 5 ms one-way is 9.7 times shorter with 2-bit codes than with
 float32, 12 times with entropy-coded ones: the way down (integer sums, 4 bits) bounds the gain, until the sums are
