@@ -316,7 +316,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("\nstopped; every finished batch is kept, and the same command goes on from there", err=True)
+        kept = "every finished batch is kept, and the same command goes on from there"
+        click.echo(f"\nstopped; {'nothing was computed yet' if 'simulate' in words[:2] else kept}", err=True)
         sys.exit(130)
     except TROUBLE as error:
         if "--traceback" in words:

@@ -378,7 +378,7 @@ def test_an_agent_that_makes_no_sense_is_refused(make, error, message):
         (Agent(Always(), sees="twin"), r"sees: got 'twin', expected a twin, one of \['mirror'\], or the network"),
         (Agent(Always(), mandate=Mandate(slices=("gold",))), "slice: got 'gold'"),
         (Agent(Always(), mandate=Mandate(elements=("a->b",))), "element: got 'a->b'"),
-        (Agent(Always(), mandate=Mandate(floor="planner")), "in_force: got 'planner', expected an actor"),
+        (Agent(Always(), mandate=Mandate(floor="planner")), "floor: got 'planner', expected an actor"),
         (Agent(StaticShares(shares_of_slices=(0.2, 0.3, 0.5))), "StaticShares gave 3, expected one for each of"),
     ],
 )

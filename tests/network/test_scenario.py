@@ -367,7 +367,7 @@ def test_a_planner_of_a_file_may_see_a_twin():
     ("old", "new", "reason"),
     [
         ("sees: edge-twin", "sees: twin", "agents[0].sees: got 'twin', expected a twin, one of ['edge-twin']"),
-        ("floor: planner-1", "floor: planer-1", "agents[0]: in_force: got 'planer-1', expected an actor; did you mean"),
+        ("floor: planner-1", "floor: planer-1", "agents[0]: floor: got 'planer-1', expected an actor; did you mean"),
         ("at: edge-1\n", "at: edge-11\n", "agents[0]: got 'edge-11', expected a node of the network; did you mean"),
         ("kind: reserve", "kind: reserv", "agents[0].policy.kind: got 'reserv', expected one of reserve, max_weight"),
         ("scope: [gnb-1", "scope: [gnb-9", "twins[0]: got 'gnb-9', expected a node of the network"),

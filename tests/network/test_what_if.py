@@ -370,7 +370,7 @@ def test_a_result_says_itself_in_words():
     network, twin = loaded()
     network.agenda.run(2.0)
     assert str(twin.what_if(SetActive(slice="miot", active=False), horizon_s=0.2, futures=2)).startswith(
-        "miot not active, within 0.2 s:\n  embb mean_delay_s:"
+        "miot not active, within 0.2 s, beside doing nothing (95 %):\n  embb mean_delay_s:"
     )
 
 

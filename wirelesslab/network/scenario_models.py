@@ -90,6 +90,9 @@ def model_of(
     wanted: dict[str, Any] = {"kind": (Literal[kind], ...)} if tagged else {}
     hints, endless = get_type_hints(maker), set[str]()
     for name, default in _parameters(maker):
+        if name not in without and name not in hints:
+            msg = f"{maker.__name__}.{name} has no type, which scenario files need; write the class as a dataclass"
+            raise TypeError(msg)
         if name not in without:
             wanted[name] = _field(_translated(hints[name], families or {}), MISSING if name in needed else default)
             endless |= {name} if default == inf else set()

@@ -58,7 +58,11 @@ class Mandate:
         for element in self.elements:
             network.check_element(element)
         if self.floor:
-            network.in_force(self.floor)
+            try:
+                network.in_force(self.floor)
+            except ValueError as error:
+                msg = str(error).replace("in_force:", "floor:")
+                raise ValueError(msg) from None
 
     def forbids(self, action: Action, network: "Network") -> str:
         """Return why an action is outside the mandate; "" if it is inside."""

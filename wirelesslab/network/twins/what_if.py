@@ -62,8 +62,11 @@ class WhatIf:
 
     def __str__(self) -> str:
         words = "; ".join(map(str, self.actions)) or "do nothing"
+        refused = [reason for reason in self.refused if reason]
+        if refused:
+            return "\n  ".join([f"{words}: would be refused", *refused])
         rows = [f"{name} {kpi}: {self.effect(kpi, name)}" for name in self.slices for kpi in KPIS]
-        return "\n  ".join([f"{words}, within {self.horizon_s:g} s:", *rows])
+        return "\n  ".join([f"{words}, within {self.horizon_s:g} s, beside doing nothing (95 %):", *rows])
 
 
 Score = Callable[[WhatIf], float]
