@@ -112,6 +112,7 @@ def test_simulate_writes_a_report_and_report_writes_it_again_from_the_folder(doo
     again = door("report", out, "--out", tmp_path / "again.html")
     assert again.code == 0, again.err
     assert (tmp_path / "again.html").read_bytes() == (out / "report.html").read_bytes()
+    one_line_error(door("show", out), "holds a run of simulate; write its page with `wirelesslab report")
 
 
 def test_a_report_without_a_folder_or_of_no_run_is_refused(door, short, tmp_path):  # noqa: F811

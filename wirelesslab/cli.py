@@ -221,6 +221,9 @@ def show(folder: Path, redraw: bool) -> None:
         for path in figures:
             click.echo(f"figure   {path}")
         return
+    if (folder / "manifest.json").exists():
+        msg = f"folder: {folder} holds a run of simulate; write its page with `wirelesslab report {folder}`"
+        raise click.ClickException(msg)
     journals = [*folder.glob("journal.jsonl"), *folder.glob("*/journal.jsonl")]
     if journals:
         from wirelesslab.study import progress_of

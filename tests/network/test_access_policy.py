@@ -2,6 +2,7 @@
 
 import pytest
 
+from wirelesslab.network.twins import access_policy, infrastructure_attributes, slice_twin, user_attributes
 from wirelesslab.network.twins.access_policy import (
     READS_KEPT,
     AccessPolicy,
@@ -81,3 +82,14 @@ def test_the_log_is_bounded_and_its_counts_are_not():
     assert len(log.latest) == READS_KEPT
     assert log.latest[0].time_s == 5.0
     assert log.table()[0].shown == READS_KEPT + 5
+
+
+def test_a_rule_about_what_no_twin_has_is_refused_for_it_would_never_bite():
+    with pytest.raises(ValueError, match=r"attribute: got 'queue', which no twin has.*did you mean 'queues'"):
+        forbid("guest-*", "queue")
+    assert forbid("guest-*", "waiting_*").fits("guest-1", "waiting_by_cell")
+
+
+def test_rules_know_every_attribute_of_every_kind_of_twin():
+    known = (*infrastructure_attributes.ATTRIBUTES, *user_attributes.USER_ATTRIBUTES, *slice_twin.SLICE_ATTRIBUTES)
+    assert sorted(access_policy.TWIN_ATTRIBUTES) == sorted(known)

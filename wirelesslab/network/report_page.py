@@ -168,7 +168,10 @@ def _gauges(run: "Run") -> str:
     if not charts:
         return ""
     left = f"<p>{more} more panels of gauges are left out.</p>" if more else ""
-    words = "<p>Ages of twins, and whatever else actors tell of themselves. Of many points, the largest are drawn.</p>"
+    words = (
+        "<p>Ages of twins, and whatever else actors tell of themselves, as it was at each report: what changes faster "
+        "is not seen. Of many points, the largest are drawn.</p>"
+    )
     return tag("section", "<h2>Gauges</h2>", words, tag("div", *charts, class_="grid"), left)
 
 

@@ -260,6 +260,9 @@ def _decide(network: "Network", agent: Agent, name: str, mind: Mind) -> Decision
     except (ValueError, PermissionError) as error:
         _refuse(network, name, mind, f"decide from {what}", str(error))
         return None
+    except Exception as error:
+        error.add_note(f"in the policy {type(mind.policy).__name__} of the agent {name}, at {now:g} s")
+        raise
     if not wishes:
         return None
     told_s = now + there_s

@@ -9,8 +9,18 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from wirelesslab import check
+
 if TYPE_CHECKING:
     from wirelesslab.network.simulation import Network
+
+# Whatever a twin of any level can be asked for: a rule about anything else would never bite.
+TWIN_ATTRIBUTES = (
+    "slices", "ratios", "down", "queues", "traffic",
+    "position", "channel", "cell", "demand", "served", "delay",
+    "users", "offered_bytes", "waiting_bytes", "delivered_packets", "late_packets", "delay_seconds", "users_by_cell",
+    "waiting_by_cell", "oldest_s", "newest_s", "mean_s",
+)  # fmt: skip
 
 READS_KEPT = 10_000  # the latest ones; counts are kept of all, so that memory does not grow with simulated time
 
@@ -39,6 +49,10 @@ class AccessRule:
             if not isinstance(value, str) or not value or "*" in value[:-1]:
                 msg = f"{name}: got {value!r}, expected a name, or the beginning of names and a '*', such as 'edge-*'"
                 raise ValueError(msg)
+        if not any(_fits(self.attribute, name) for name in TWIN_ATTRIBUTES):
+            hint = check.nearest(self.attribute, TWIN_ATTRIBUTES)
+            msg = f"attribute: got {self.attribute!r}, which no twin has, expected one such as 'queues'{hint}"
+            raise ValueError(msg)
         if not isinstance(self.allowed, bool):
             msg = f"allowed: got {self.allowed!r}, expected True or False"
             raise TypeError(msg)
@@ -72,8 +86,8 @@ class AccessPolicy:
         default: What holds where none fits.
 
     Examples:
-        >>> policy = AccessPolicy((forbid("*", "position_m"), allow("handover-*", "position_m")))
-        >>> policy.may("planner-1", "position_m"), policy.may("handover-1", "position_m"), policy.may("x", "queues")
+        >>> policy = AccessPolicy((forbid("*", "position"), allow("handover-*", "position")))
+        >>> policy.may("planner-1", "position"), policy.may("handover-1", "position"), policy.may("x", "queues")
         (False, True, True)
     """
 
