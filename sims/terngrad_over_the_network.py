@@ -27,6 +27,7 @@ from wirelesslab.session import Session, Table
 from wirelesslab.vision.crews import crew_of, digits
 from wirelesslab.vision.plain_nets import DIGITS, LENET
 from wirelesslab.vision.terngrad import TernGradConfig
+from wirelesslab.vision.tuning import choose, trials_of
 from wirelesslab.vision.wires import Float32, Ternary, Wire
 
 if TYPE_CHECKING:
@@ -211,10 +212,12 @@ def main(config: Config, session: Session | None = None) -> "xr.Dataset":
     trials = {
         f"{name} | {rate:g}": replace(wanted[name], rate=rate, purpose="tuning") for name in lenets for rate in RATES
     }
-    steps = session.replicate(train, trials, config.tuning_replicas, name="tuning")["steps"].fillna(10 * 80)
-    for name in lenets:
-        means = {rate: float(steps.sel(experiment=f"{name} | {rate:g}").mean()) for rate in RATES}
-        wanted[name] = replace(wanted[name], rate=min(means, key=lambda rate: means[rate]))
+    tried = session.replicate(train, trials, config.tuning_replicas, name="tuning")
+    tried["score"] = -tried["steps"].fillna(10 * 80)  # fewer steps to the target on validation images are better
+    settings = {f"{name} | {rate:g}": (name, {"rate": rate}) for name in lenets for rate in RATES}
+    log = session.out and session.out / "tuning.jsonl"
+    for name, setting in choose(trials_of(tried, settings, score="score"), log).items():
+        wanted[name] = replace(wanted[name], **setting)
     import xarray as xr
 
     bar = bar_cases(config, {name: wanted[name].rate for name in lenets})
