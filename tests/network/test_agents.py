@@ -309,7 +309,8 @@ def test_a_fault_of_a_policy_is_not_hidden():
     network.add(Agent(Broken()))
     with pytest.raises(AttributeError, match="no_such_thing") as fault:
         network.run(1.0)
-    assert fault.value.__notes__ == ["in the policy Broken of the agent agent-1, at 0 s"]
+    # SimPy raises a copy, whose cause is what was raised
+    assert fault.value.__cause__.__notes__ == ["in the policy Broken of the agent agent-1, at 0 s"]
 
 
 def test_an_agent_that_is_cut_off_says_so_and_acts_again_when_the_way_is_back():
