@@ -74,8 +74,7 @@ def first_slot_from(time_s: float, slot_s: float) -> int:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def count(group: int, now_s: float, change: int, counters: Counters) -> None:
-    """Note that so many packets more wait in a group from now on."""
+def _count(group: int, now_s: float, change: int, counters: Counters) -> None:
     counters.packet_seconds[group] += counters.waiting[group] * (now_s - counters.since_s[group])
     counters.since_s[group] = now_s
     counters.waiting[group] += change
@@ -113,19 +112,19 @@ def enqueue(
             packets.after[devices.tail[u]] = p
         devices.tail[u] = p
         g = devices.group[u]
-        count(g, offered_s[k], 1, counters)
+        _count(g, offered_s[k], 1, counters)
         counters.offered_packets[g] += 1
         counters.offered_bytes[g] += num_bytes[k]
         counters.waiting_bytes[g] += num_bytes[k]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def leave(p: int, now_s: float, packets: Packets, devices: Devices, counters: Counters) -> int:
+def _leave(p: int, now_s: float, packets: Packets, devices: Devices, counters: Counters) -> int:
     """Take the first packet of a device out; return its group."""
     u = packets.user[p]
     g = devices.group[u]
     devices.head[u] = packets.after[p]
-    count(g, now_s, -1, counters)
+    _count(g, now_s, -1, counters)
     counters.waiting_bytes[g] -= packets.num_bytes[p]
     counters.sojourn_seconds[g] += now_s - packets.offered_s[p]
     packets.user[p] = -1
@@ -191,7 +190,7 @@ def finish_slot(  # noqa: PLR0915 (one pass over the list)
                 num_done += 1
                 counters.delivered_packets[g] += 1
                 counters.delivered_bytes[g] += packets.num_bytes[p]
-                leave(p, now_s, packets, devices, counters)
+                _leave(p, now_s, packets, devices, counters)
                 stays = False
             elif back_off.size:
                 active.ready_slot[read] = slot + 1 + back_off[losers]
@@ -203,7 +202,7 @@ def finish_slot(  # noqa: PLR0915 (one pass over the list)
                     num_lost += 1
                     counters.dropped_packets[g] += 1
                     counters.dropped_bytes[g] += packets.num_bytes[p]
-                    leave(p, now_s, packets, devices, counters)
+                    _leave(p, now_s, packets, devices, counters)
                     stays = False
             if not stays and devices.head[u] >= 0:
                 again[num_again] = u

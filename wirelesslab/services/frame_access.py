@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from wirelesslab import check
 from wirelesslab.network.access import Account, Delivered
+from wirelesslab.network.active_kernels import ACTIVE, FREE, first_slot_from
 from wirelesslab.network.slices import ResourceRatio, Slice, check_slices
 from wirelesslab.network.slot_offers import Offers, indices
 from wirelesslab.network.turns import Turns
@@ -95,7 +96,7 @@ class FrameAccess:
         self._heard = np.zeros(self.num_cells, np.int64)  # in the round at hand
         self._seed = int(rng.integers(2**62))
         self._now_s = float(now_s)
-        self._slot = kernels.first_slot_from(self._now_s, framing.slot_s)
+        self._slot = first_slot_from(self._now_s, framing.slot_s)
         self._round = self._slot // self.turns
         self._offers = Offers()
         self._offers.latest_s = self._now_s
@@ -121,7 +122,7 @@ class FrameAccess:
     @property
     def num_active(self) -> int:
         """Devices that have a message."""
-        return int(self._counters.sizes[kernels.ACTIVE])
+        return int(self._counters.sizes[ACTIVE])
 
     @property
     def next_s(self) -> float:
@@ -176,7 +177,7 @@ class FrameAccess:
             msg = f"until_s: got {until_s}, expected a finite time of at least {self._offers.latest_s}"
             raise ValueError(msg)
         slot_s, until_s = self.framing.slot_s, float(until_s)
-        last = kernels.first_slot_from(until_s, slot_s)
+        last = first_slot_from(until_s, slot_s)
         over = last if last * slot_s == until_s else last - 1  # slots before this one have ended
         arrivals, came, delivered = self._arrivals(until_s), 0, []
         while (slot := self._next_slot(arrivals[2][came:])) is not None and slot < over:
@@ -210,7 +211,7 @@ class FrameAccess:
         """
         indices([cell], 1, self.num_cells, name="cell")
         if up and not self._up[cell]:
-            num, first = self.num_active, kernels.first_slot_from(self._now_s, self.framing.slot_s)
+            num, first = self.num_active, first_slot_from(self._now_s, self.framing.slot_s)
             users, speak = self._active.user[:num], self._active.speak_slot[:num]
             late = (self._devices.group[users] // len(self.slices) == cell) & (speak < first)
             speak[late] = first + (self._offset[self._devices.codebook[users[late]]] - first) % self.turns
@@ -265,13 +266,13 @@ class FrameAccess:
         cut = here.stop - came
         if not cut:
             return came
-        free, places = int(self._counters.sizes[kernels.FREE]), self._messages.user.size
+        free, places = int(self._counters.sizes[FREE]), self._messages.user.size
         if free < cut:
             more = max(64, places, cut - free)
             self._messages = longer(self._messages, more)
             self._messages.user[places:] = -1
             self._messages.free[free : free + more] = np.arange(places, places + more)
-            self._counters.sizes[kernels.FREE] += more
+            self._counters.sizes[FREE] += more
         if self.num_active + cut > self._active.user.size:
             self._active = longer(self._active, max(64, self._active.user.size, cut))
         kernels.enqueue(
@@ -292,7 +293,7 @@ class FrameAccess:
         if matters.size:
             slots.append(int(matters.min()))
         if times.size:
-            slots.append(kernels.first_slot_from(float(times[0]), self.framing.slot_s))
+            slots.append(first_slot_from(float(times[0]), self.framing.slot_s))
         return max(self._slot, min(slots)) if slots else None
 
     def _amid(self, users: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -10,11 +10,12 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from wirelesslab.network.active_kernels import ACTIVE, FREE, first_slot_from
+
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 MISSED, HEARD, WRONG = 0, 1, 2
-FREE, ACTIVE = 0, 1
 BACK_OFF, ROW, WHO, ALARM = 1, 2, 3, 4  # purposes of chance
 
 
@@ -86,17 +87,6 @@ def chance(seed: int, purpose: int, who: int, when: int) -> float:
         z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         z = z ^ (z >> np.uint64(31))
     return float(z >> np.uint64(11)) * 2.0**-53
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def first_slot_from(time_s: float, slot_s: float) -> int:
-    """Return the first slot that starts at or after `time_s`."""
-    slot = int(np.ceil(time_s / slot_s))
-    while (slot - 1) * slot_s >= time_s:
-        slot -= 1
-    while slot * slot_s < time_s:
-        slot += 1
-    return slot
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
