@@ -10,7 +10,7 @@ import pytest
 
 from wirelesslab.array_files import WeightFileError
 from wirelesslab.network.diurnal_traffic import Diurnal, day_of_rates
-from wirelesslab.network.twins.dense_nets import DenseNet
+from wirelesslab.network.dense_nets import DenseNet
 from wirelesslab.network.twins.forecast_skill import mase, rolled, skill
 from wirelesslab.network.twins.forecasts import LearnedForecast, Persistence, Seasonal, num_features
 from wirelesslab.rng import stream

@@ -15,7 +15,7 @@ LAYERS: dict[Layer, tuple[str, ...]] = {
     "laws": (
         "admission", "admission_runs", "areas", "contention", "fading", "fair_rates", "packet_sizes", "path_loss",
         "recovery", "series", "shares", "statistics", "theory",
-        "twins.dense_nets", "twins.dense_training", "twins.forecast_skill", "twins.forecast_training",
+        "dense_nets", "twins.dense_training", "twins.forecast_skill", "twins.forecast_training",
         "twins.forecasts", "twins.predictor_training", "twins.predictors",
     ),
     # What carries bytes and computes.

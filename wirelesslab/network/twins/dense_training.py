@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wirelesslab import check
-from wirelesslab.network.twins.dense_nets import MIDDLE, SPREAD, DenseNet
+from wirelesslab.network.dense_nets import MIDDLE, SPREAD, DenseNet
 
 Floats = NDArray[np.float64]
 

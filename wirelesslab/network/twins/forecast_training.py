@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from wirelesslab import check
-from wirelesslab.network.twins.dense_nets import DenseNet
+from wirelesslab.network.dense_nets import DenseNet
 from wirelesslab.network.twins.dense_training import Examples, Training, train
 from wirelesslab.network.twins.forecast_skill import origins_of
 from wirelesslab.network.twins.forecasts import LearnedForecast, Seasonal, features_of, loads_of, num_features

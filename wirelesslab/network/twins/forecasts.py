@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from wirelesslab import check
 from wirelesslab.array_files import WeightFileError
-from wirelesslab.network.twins.dense_nets import DenseNet, load_net, save_net
+from wirelesslab.network.dense_nets import DenseNet, load_net, save_net
 
 KIND = "learned forecast"
 SOFT = 0.05  # of the mean load: keeps logarithms of quiet windows finite; our choice

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wirelesslab.network.twins.dense_nets import MIDDLE, SPREAD, DenseNet
+from wirelesslab.network.dense_nets import MIDDLE, SPREAD, DenseNet
 from wirelesslab.network.twins.dense_training import Examples, Training, train
 from wirelesslab.network.twins.predictors import corrections
 from wirelesslab.rng import stream

@@ -16,8 +16,8 @@ from scipy.special import gammaincinv
 
 from wirelesslab import check
 from wirelesslab.array_files import WeightFileError
+from wirelesslab.network.dense_nets import DenseNet, load_net, save_net
 from wirelesslab.network.theory import mg1_wait
-from wirelesslab.network.twins.dense_nets import DenseNet, load_net, save_net
 
 Floats = NDArray[np.float64]
 
