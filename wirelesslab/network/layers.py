@@ -41,7 +41,8 @@ LAYERS: dict[Layer, tuple[str, ...]] = {
     # What people see, and what they write.
     "report": (
         "isolation", "kpis", "layers", "report_looks", "report_map", "report_page", "report_panels", "run",
-        "saved_runs", "scenario", "scenario_models", "scenario_parts", "service_report", "theory_runs",
+        "saved_runs", "scenario", "scenario_models", "scenario_parts", "service_report", "tasks.draws",
+        "tasks.registration", "tasks.task", "theory_runs",
         "theory_runs_radio", "trace", "twins.queue_studies", "workloads", "yaml_lines",
     ),
 }  # fmt: skip
