@@ -218,3 +218,42 @@ def mean(samples: ArrayLike, confidence: float = 0.95) -> Mean:
 def difference(first: ArrayLike, second: ArrayLike, confidence: float = 0.95) -> Mean:
     """Return the mean difference of pairs, first minus second, with its interval."""
     return mean(np.asarray(first, float) - np.asarray(second, float), confidence)
+
+
+def interquartile_mean(samples: ArrayLike, confidence: float = 0.95, resamples: int = 4000) -> Mean:
+    """Return the mean of the middle half of independent samples with a percentile bootstrap interval.
+
+    A quarter of the weight is cut off at each end; where that falls inside a sample, the sample counts in part. One
+    training that went wrong therefore does not decide, and neither does one that was lucky. NaN entries are left out.
+    The interval of few samples is too narrow: some 90 % in place of 95 % with ten.
+
+    Args:
+        samples: One score for each independent run.
+        confidence: Of the interval.
+        resamples: Of the bootstrap, which draws whole runs with replacement from a stream of its own.
+
+    References:
+        Agarwal et al., "Deep reinforcement learning at the edge of the statistical precipice", NeurIPS 2021.
+
+    Examples:
+        >>> interquartile_mean([0.0, 1.0, 2.0, 900.0]).value
+        1.5
+    """
+    values: NDArray[np.float64] = np.asarray(samples, float).ravel()
+    values = values[~np.isnan(values)]
+    if values.size == 0:
+        return Mean(float("nan"), float("nan"), float("nan"), 0)
+    middle = float(_middle_half(values[None])[0])
+    if values.size == 1:
+        return Mean(middle, float("-inf"), float("inf"), 1)
+    drawn = stream(0, "bootstrap", values.size).integers(values.size, size=(resamples, values.size))
+    low, high = np.quantile(_middle_half(values[drawn]), [0.5 - confidence / 2, 0.5 + confidence / 2])
+    return Mean(middle, float(low), float(high), int(values.size))
+
+
+def _middle_half(samples: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the mean of the middle half of each row."""
+    num = samples.shape[-1]
+    edges = np.arange(num + 1) / num
+    weights = np.clip(np.minimum(edges[1:], 0.75) - np.maximum(edges[:-1], 0.25), 0.0, None)
+    return np.asarray(np.sort(samples, axis=-1) @ weights / weights.sum())
