@@ -1,0 +1,160 @@
+"""Specs of every task: Gymnasium's own checks, one seed one episode, written down and gone on with, refusals."""
+
+import warnings
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+
+from wirelesslab.network.tasks import TASKS
+
+IDS = [task.id for task in TASKS]
+NATIVE = [task.id for task in TASKS if task.vector]
+STEPS = 12
+
+
+def flat(observation):
+    """Return an observation as one row of numbers, whatever its form."""
+    if isinstance(observation, dict):
+        return np.concatenate([flat(observation[name]) for name in sorted(observation)])
+    return np.asarray(observation, float).ravel()
+
+
+def drawn(env, info, rng):
+    """Return an action that is allowed; the same for the same generator."""
+    if isinstance(env.action_space, gymnasium.spaces.Discrete):
+        allowed = np.flatnonzero(info["action_mask"]) if "action_mask" in info else np.arange(env.action_space.n)
+        return int(rng.choice(allowed))
+    if isinstance(env.action_space, gymnasium.spaces.MultiDiscrete):
+        return rng.integers(env.action_space.nvec)
+    space = env.action_space
+    return (space.low + rng.random(space.shape) * (space.high - space.low)).astype(space.dtype)
+
+
+def played(env, seed, steps=STEPS, rng_seed=1):
+    """Return what an episode shows and gives, row by row."""
+    rng = np.random.default_rng(rng_seed)
+    observation, info = env.reset(seed=seed)
+    rows = [flat(observation)]
+    for _ in range(steps):
+        observation, reward, terminated, truncated, info = env.step(drawn(env, info, rng))
+        rows.append(np.concatenate([flat(observation), [reward, terminated, truncated]]))
+        if terminated or truncated:
+            observation, info = env.reset()
+    return rows
+
+
+def assert_same(first, second):
+    assert len(first) == len(second)
+    for one, other in zip(first, second, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.fixture(params=IDS)
+def env(request):
+    made = gymnasium.make(request.param)
+    yield made
+    made.close()
+
+
+def test_gymnasium_finds_nothing_wrong(env):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_env(env.unwrapped, skip_render_check=True)
+
+
+def test_one_seed_is_one_episode_and_another_is_another(env):
+    first = played(env, 5)
+    assert_same(first, played(env, 5))
+    other = played(env, 6)
+    assert any(not np.array_equal(one, two) for one, two in zip(first, other, strict=True))
+
+
+def test_a_task_that_was_written_down_goes_on_to_the_last_bit(env):
+    task, rng = env.unwrapped, np.random.default_rng(1)
+    _, info = task.reset(seed=5)
+    for _ in range(4):
+        *_, terminated, truncated, info = task.step(drawn(task, info, rng))
+        assert not terminated
+        assert not truncated
+    kept, kept_info = task.snapshot(), info
+
+    def on(task):
+        rng, info, rows = np.random.default_rng(2), kept_info, []
+        for _ in range(STEPS):
+            observation, reward, terminated, truncated, info = task.step(drawn(task, info, rng))
+            rows.append(np.concatenate([flat(observation), [reward]]))
+            if terminated or truncated:
+                break
+        return rows
+
+    first = on(task)
+    task.restore(kept)
+    assert_same(first, on(task))
+    fresh = gymnasium.make(env.spec.id).unwrapped
+    fresh.reset(seed=99)
+    fresh.restore(kept)
+    assert_same(first, on(fresh))
+
+
+def test_parts_of_the_reward_add_up_and_costs_stand_apart(env):
+    rng = np.random.default_rng(3)
+    _, info = env.reset(seed=7)
+    for _ in range(STEPS):
+        _, reward, terminated, truncated, info = env.step(drawn(env, info, rng))
+        assert sum(info["reward"].values()) == pytest.approx(reward, rel=1e-9, abs=1e-9)
+        assert all(cost >= 0 for cost in info["cost"].values())
+        assert np.isfinite(reward)
+        if terminated or truncated:
+            _, info = env.reset()
+
+
+def test_an_action_that_is_none_is_refused_and_nothing_has_happened(env):
+    task = env.unwrapped
+    rng = np.random.default_rng(4)
+    _, info = task.reset(seed=8)
+    if isinstance(task.action_space, gymnasium.spaces.Box):
+        wrong = [np.full(task.action_space.shape, np.nan), task.action_space.high + 1.0, np.zeros(99)]
+    else:
+        wrong = [np.nan, 10**6, "more", np.zeros(99, int)]
+    action = drawn(task, info, rng)
+    kept = task.snapshot()
+    expected = task.step(action)
+    task.restore(kept)
+    for bad in wrong:
+        with pytest.raises(ValueError, match="expected"):
+            task.step(bad)
+    found = task.step(action)
+    np.testing.assert_array_equal(flat(expected[0]), flat(found[0]))
+    assert expected[1] == found[1]
+
+
+@pytest.mark.parametrize("name", NATIVE)
+def test_many_at_once_are_bit_for_bit_as_one_by_one(name):
+    num = 3
+    together = gymnasium.make_vec(name, num_envs=num, vectorization_mode="vector_entry_point")
+    alone = [gymnasium.make(name).unwrapped for _ in range(num)]
+    observations, infos = together.reset(seed=11)
+    singles = [one.reset(seed=11 + i) for i, one in enumerate(alone)]
+    np.testing.assert_array_equal(observations, np.stack([single[0] for single in singles]))
+    rng = np.random.default_rng(1)
+    for _ in range(60):
+        masks = infos.get("action_mask")
+        actions = np.stack([
+            np.asarray(drawn(one, {} if masks is None else {"action_mask": masks[i]}, rng))
+            for i, one in enumerate(alone)
+        ])  # fmt: skip
+        observations, rewards, terminations, truncations, infos = together.step(actions)
+        singles = [one.step(action) for one, action in zip(alone, actions, strict=True)]
+        np.testing.assert_array_equal(rewards, [single[1] for single in singles])
+        np.testing.assert_array_equal(truncations, [single[3] for single in singles])
+        if (terminations | truncations).any():
+            break
+        np.testing.assert_array_equal(observations, np.stack([single[0] for single in singles]))
+
+
+def test_every_task_says_its_decision_process_in_words(env):
+    words = (type(env.unwrapped).__doc__ or "").lower()
+    for part in ("state", "action", "reward", "horizon"):
+        assert part in words, f"the docstring of {type(env.unwrapped).__name__} lacks its {part}"
