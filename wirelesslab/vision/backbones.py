@@ -3,7 +3,10 @@
 They return logits. Their initial weights come from `wirelesslab.rng`, so equal seeds give equal weights everywhere.
 """
 
-from typing import Any
+import json
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,17 +19,77 @@ INPUTS = {
 }  # fmt: skip
 
 
-def backbone(name: str, *, num_classes: int = 10, shape: tuple[int, int, int] | None = None) -> Any:
+@dataclass(frozen=True)
+class Architecture:
+    """A net that has no name of ours, as a value: Keras' own description of a model, without weights.
+
+    It compares, hashes and can be sent to another process, so it stands wherever a backbone's name does.
+
+    Attributes:
+        name: The model's.
+        shape: h, w, c of its images.
+        description: JSON of `keras.Model.to_json`.
+    """
+
+    name: str
+    shape: tuple[int, int, int]
+    description: str = field(repr=False)
+    digest: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "digest", sha256(self.description.encode()).hexdigest()[:16])
+
+    @classmethod
+    def of(cls, model: Any) -> Self:
+        """Return the architecture of a Keras model of one input (n, h, w, c) and one output (n, classes)."""
+        inputs, outputs = tuple(model.inputs), tuple(model.outputs)
+        if len(inputs) != 1 or len(outputs) != 1 or len(inputs[0].shape) != 4 or len(outputs[0].shape) != 2:
+            msg = f"model: got {model.name!r} with inputs {[tuple(i.shape) for i in inputs]} and outputs "
+            msg += f"{[tuple(o.shape) for o in outputs]}, expected one (n, h, w, c) and one (n, classes)"
+            raise ValueError(msg)
+        height, width, channels = (int(side) for side in tuple(inputs[0].shape)[1:])
+        return cls(model.name, (height, width, channels), json.dumps(json.loads(model.to_json()), sort_keys=True))
+
+    def model(self) -> Any:
+        """Return a new model of this architecture; its weights are drawn by Keras and mean nothing."""
+        from wirelesslab.tensorflow import tf
+
+        return tf.keras.models.model_from_json(self.description)
+
+
+def usual_shape(name: str | Architecture) -> tuple[int, int, int]:
+    """Return h, w, c of the images that a net takes when nothing else is said."""
+    return name.shape if isinstance(name, Architecture) else INPUTS[name]
+
+
+def backbone(
+    name: str | Architecture, *, num_classes: int = 10, shape: tuple[int, int, int] | None = None,
+    widths: tuple[int, int, int] = (16, 32, 64),
+) -> Any:  # fmt: skip
     """Return a Keras model, float32 images in, logits out.
 
     Args:
         name: "lenet" (Caffe's: conv 20 @ 5 x 5, pool, conv 50 @ 5 x 5, pool, dense 500, dense; 431,080 parameters),
             "digits" (the same idea for 8 x 8 images), "cifarnet" (two conv 64 @ 5 x 5, dense 384 and 192, as in
             TensorFlow's old tutorial but without its local response normalization: our choice),
-            "resnet8" or "resnet20" (He et al. 2016, 6n + 2 layers, projections where the width changes: our choice).
+            "resnet8" or "resnet20" (He et al. 2016, 6n + 2 layers, projections where the width changes: our choice);
+            or an `Architecture`, which says all by itself.
         num_classes: Logits.
         shape: h, w, c; the net's usual one when None.
+        widths: Filters of the three stages of a residual net; a net of other widths than these goes on as
+            ``Architecture.of(backbone(...))``.
+
+    Raises:
+        ValueError: An architecture of another shape or number of classes.
     """
+    if isinstance(name, Architecture):
+        model = name.model()
+        found = name.shape, int(model.outputs[0].shape[-1])
+        if found != (shape or name.shape, num_classes):
+            msg = f"backbone: got an architecture of {found[0]} and {found[1]} classes, expected {shape or name.shape} "
+            msg += f"and {num_classes}"
+            raise ValueError(msg)
+        return model
     from wirelesslab.tensorflow import tf
 
     check.one_of(INPUTS, backbone=name)
@@ -51,17 +114,17 @@ def backbone(name: str, *, num_classes: int = 10, shape: tuple[int, int, int] | 
         x = k.Dense(384, activation="relu", name="dense_1")(k.Flatten(name="flatten")(x))
         x = k.Dense(192, activation="relu", name="dense_2")(x)
     else:
-        x = _residual(k, x, 1 if name == "resnet8" else 3)
+        x = _residual(k, x, 1 if name == "resnet8" else 3, widths)
     return tf.keras.Model(inputs, k.Dense(num_classes, name="logits")(x), name=name)
 
 
-def _residual(k: Any, x: Any, blocks: int) -> Any:
+def _residual(k: Any, x: Any, blocks: int, widths: tuple[int, int, int]) -> Any:
     def normed(x: Any, width: int, stride: int, name: str, size: int = 3) -> Any:
         x = k.Conv2D(width, size, stride, padding="same", use_bias=False, name=f"{name}_conv")(x)
         return k.BatchNormalization(momentum=0.9, name=f"{name}_norm")(x)
 
-    x = k.ReLU(name="stem_relu")(normed(x, 16, 1, "stem"))
-    for stage, width in enumerate((16, 32, 64), 1):
+    x = k.ReLU(name="stem_relu")(normed(x, widths[0], 1, "stem"))
+    for stage, width in enumerate(widths, 1):
         for block in range(1, blocks + 1):
             stride, name = (2 if stage > 1 and block == 1 else 1), f"stage_{stage}_block_{block}"
             y = k.ReLU(name=f"{name}_relu_1")(normed(x, width, stride, f"{name}_1"))

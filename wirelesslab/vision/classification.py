@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from wirelesslab import check
 from wirelesslab.rng import stream
-from wirelesslab.vision.backbones import INPUTS, backbone, initial_weights
+from wirelesslab.vision.backbones import INPUTS, Architecture, backbone, initial_weights, usual_shape
 from wirelesslab.vision.data import Data
-from wirelesslab.vision.method import Array, Batch, Epoch, Fit, Gradients, State, state_arrays, state_of
+from wirelesslab.vision.method import Array, Batch, Epoch, Fit, Gradients, State, Trainable, state_arrays, state_of
 from wirelesslab.vision.metrics import accuracy_scores, mistakes
 from wirelesslab.vision.operations import forward_macs
 from wirelesslab.vision.saving import Checkpoint, Keeping, load_checkpoint, save_checkpoint
@@ -28,7 +28,7 @@ class Classifier:
     after averaging. There is no dropout and no augmentation, so `gradients` draws nothing.
 
     Attributes:
-        backbone: A name of `backbones.backbone`.
+        backbone: A name of `backbones.backbone`, or an architecture.
         num_classes: Labels.
         shape: h, w, c of images; the backbone's usual one when None.
         update: How weights follow gradients.
@@ -36,7 +36,7 @@ class Classifier:
         epochs: Passes over the training images in `fit`.
     """
 
-    backbone: str = "digits"
+    backbone: str | Architecture = "digits"
     num_classes: int = 10
     shape: tuple[int, int, int] | None = None
     update: UpdateRule = UpdateRule()
@@ -44,7 +44,8 @@ class Classifier:
     epochs: int = 20
 
     def __post_init__(self) -> None:
-        check.one_of(INPUTS, backbone=self.backbone)
+        if not isinstance(self.backbone, Architecture):
+            check.one_of(INPUTS, backbone=self.backbone)
         check.positive_integer(num_classes=self.num_classes, batch_size=self.batch_size, epochs=self.epochs)
 
     def build(self, seed: int, /) -> State:
@@ -117,39 +118,7 @@ class Classifier:
         Raises:
             WeightFileError: The checkpoint that is there is damaged or of another training.
         """
-        train = data.only("train")
-        check.positive_integer(training_images=len(train))
-        size = min(self.batch_size, len(train))
-        run: dict[str, Any] = {}
-        if keep is not None:
-            run = {"seed": seed} | {name: data.only(name).digest() for name in data.splits if name != "test"}
-        now = Checkpoint(state, cursor={"epoch": 0, "place": 0})
-        if keep is not None and keep.exists:
-            now = load_checkpoint(keep.path, self, run)
-        state, history, losses = now.state, list(now.history), list(now.losses)
-        for epoch in range(now.cursor["epoch"], self.epochs):
-            order = stream(seed, "order", epoch).permutation(len(train))
-            begin = now.cursor["place"] if epoch == now.cursor["epoch"] else 0
-            for first in range(begin, len(train) - size + 1, size):
-                step = int(state.numbers["step"])
-                if keep is not None and step % keep.every_steps == 0 and step:
-                    cursor = {"epoch": epoch, "place": first}
-                    now = Checkpoint(state, {}, cursor, tuple(history), tuple(losses))
-                    save_checkpoint(keep.path, now, self, run)
-                places = order[first : first + size]
-                found = self.gradients(state, (train.images[places], train.labels[places]), stream(seed, "step", step))
-                state = self.apply(state, found)
-                losses.append(found.loss)
-            scores, losses = {"loss": float(np.mean(losses))}, []
-            if len(data.splits.get("validation", ())):
-                judged = self.evaluate(state, data.only("validation"))
-                scores |= {f"validation {name}": judged[name] for name in ("accuracy", "right", "images")}
-            history.append(Epoch(int(state.numbers["step"]), scores))
-        if keep is not None:
-            save_checkpoint(
-                keep.path, Checkpoint(state, {}, {"epoch": self.epochs, "place": 0}, tuple(history)), self, run
-            )
-        return Fit(state, tuple(history))
+        return fit_epochs(self, state, data, seed, epochs=self.epochs, batch_size=self.batch_size, keep=keep)
 
     def logits(self, state: State, images: Array) -> Array:
         """Return logits, shape (n, classes), with the moving moments."""
@@ -184,7 +153,7 @@ class Classifier:
         return _compiled(self.backbone, self.num_classes, self.shape)
 
     def _checked(self, images: Any) -> Array:
-        wanted = self.shape or INPUTS[self.backbone]
+        wanted = self.shape or usual_shape(self.backbone)
         return check.array(
             images, (None, *wanted), "n, h, w, c", name="images", because=f"set by {self.backbone!r}"
         ).astype(np.float32, copy=False)
@@ -193,8 +162,62 @@ class Classifier:
         return list(state.part("weights").values()), list(state.part("statistics").values())
 
 
+def fit_epochs(
+    method: Trainable, state: State, data: Data, seed: int, *, epochs: int, batch_size: int,
+    purpose: tuple[str, ...] = (), keep: Keeping | None = None,
+) -> Fit:  # fmt: skip
+    """Train by batches in random order; note loss and validation scores after each epoch.
+
+    Args:
+        method: What learns.
+        state: Where to start.
+        data: With a split "train"; "validation" is judged after each epoch.
+        seed: Of the order of images.
+        epochs: Passes over the training images.
+        batch_size: Images per step; what does not fill a batch at an epoch's end is left out of it.
+        purpose: Goes before the names of random streams, so that two trainings of one seed differ in order.
+        keep: As in `Classifier.fit`.
+
+    Raises:
+        WeightFileError: The checkpoint that is there is damaged or of another training.
+    """
+    train = data.only("train")
+    check.positive_integer(training_images=len(train))
+    size = min(batch_size, len(train))
+    run: dict[str, Any] = {}
+    if keep is not None:
+        run = {"seed": seed} | {name: data.only(name).digest() for name in data.splits if name != "test"}
+    now = Checkpoint(state, cursor={"epoch": 0, "place": 0})
+    if keep is not None and keep.exists:
+        now = load_checkpoint(keep.path, method, run)
+    state, history, losses = now.state, list(now.history), list(now.losses)
+    for epoch in range(now.cursor["epoch"], epochs):
+        order = stream(seed, *purpose, "order", epoch).permutation(len(train))
+        begin = now.cursor["place"] if epoch == now.cursor["epoch"] else 0
+        for first in range(begin, len(train) - size + 1, size):
+            step = int(state.numbers["step"])
+            if keep is not None and step % keep.every_steps == 0 and step:
+                cursor = {"epoch": epoch, "place": first}
+                now = Checkpoint(state, {}, cursor, tuple(history), tuple(losses))
+                save_checkpoint(keep.path, now, method, run)
+            places = order[first : first + size]
+            found = method.gradients(
+                state, (train.images[places], train.labels[places]), stream(seed, *purpose, "step", step)
+            )
+            state = method.apply(state, found)
+            losses.append(found.loss)
+        scores, losses = {"loss": float(np.mean(losses))}, []
+        if len(data.splits.get("validation", ())):
+            judged = method.evaluate(state, data.only("validation"))
+            scores |= {f"validation {name}": judged[name] for name in ("accuracy", "right", "images")}
+        history.append(Epoch(int(state.numbers["step"]), scores))
+    if keep is not None:
+        save_checkpoint(keep.path, Checkpoint(state, {}, {"epoch": epochs, "place": 0}, tuple(history)), method, run)
+    return Fit(state, tuple(history))
+
+
 @lru_cache(maxsize=8)
-def _compiled(name: str, num_classes: int, shape: tuple[int, int, int] | None) -> tuple[Any, Any, Any]:
+def _compiled(name: str | Architecture, num_classes: int, shape: tuple[int, int, int] | None) -> tuple[Any, Any, Any]:
     """Return model, gradients and logits as functions of weights; the model's own variables are never used."""
     from wirelesslab.tensorflow import tf
 
