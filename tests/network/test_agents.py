@@ -229,7 +229,11 @@ class NanShares:
 @pytest.mark.parametrize(
     ("policy", "words", "reason"),
     [
-        (Always("more for embb"), "'more for embb', a str", "no action, expected SetRatios, SetUp or SetActive"),
+        (
+            Always("more for embb"),
+            "'more for embb', a str",
+            "no action, expected SetRatios, SetUp, SetActive or SetSync",
+        ),
         (Always(np.array([np.nan, 0.5])), "array([nan, 0.5]), a ndarray", "no action"),
         (Always(NotAnAction()), "NotAnAction(domain='transport'), a NotAnAction", "no action"),
         (Always(0.5), "0.5, a float", "no action"),

@@ -141,7 +141,7 @@ def test_refusals_are_written_down_with_their_reasons_and_the_run_goes_on():
     for record in network.actions:
         if record.refused:
             refused.setdefault(record.by, set()).add(record.refused.split(":")[0])
-    assert refused["confused"] == {"no action, expected SetRatios, SetUp or SetActive"}
+    assert refused["confused"] == {"no action, expected SetRatios, SetUp, SetActive or SetSync"}
     assert refused["slow"] == {"late"}
     assert refused["greedy"] == {"outside the reservation"}
     assert refused["curious"] == {"twin"}  # forbids it its queues

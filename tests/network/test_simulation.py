@@ -215,7 +215,7 @@ TOO_MUCH = {"embb": ResourceRatio(min=0.7), "miot": ResourceRatio(min=0.6)}
         (SetRatios(domain="transport", ratios={"ebb": ResourceRatio(min=0.7)}), "got 'ebb', expected one of .*embb"),
         (SetRatios(domain="compute", element="moon", ratios={"embb": ResourceRatio(min=0.7)}), "got 'moon'"),
         (SetUp(element="edge-9", up=False), "got 'edge-9', expected a node or a link"),
-        ("faster, please", "got str, expected SetRatios, SetUp or SetActive"),
+        ("faster, please", "got str, expected SetRatios, SetUp, SetActive or SetSync"),
     ],
 )
 def test_an_action_that_cannot_be_done_is_refused_recorded_and_changes_nothing(action, reason):

@@ -14,6 +14,7 @@ from wirelesslab.network.twins.sync import (
     BudgetSync,
     PeriodicSync,
     PoissonSync,
+    RatedSync,
     Sync,
     ThresholdSync,
     lognormal_budget_gain,
@@ -144,6 +145,7 @@ def test_a_message_weighs_its_header_and_its_updates() -> None:
 RULES_OF_EACH_KIND = [
     PeriodicSync(period_s=0.7, random_phase=True), PoissonSync(rate_per_s=1.5), ThresholdSync(error=0.5, every_s=0.1),
     BudgetSync(messages_per_s=9.0, weights=(1.0, 2.0, 3.0, 4.0, 5.0)),
+    RatedSync(rates_per_s=(0.5, 1.0, 1.5, 2.0, 2.5), budget_per_s=7.5),
 ]  # fmt: skip
 
 

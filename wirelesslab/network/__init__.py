@@ -66,10 +66,10 @@ from wirelesslab.network.twins.feeds import Feed
 from wirelesslab.network.twins.infrastructure import DigitalTwin
 from wirelesslab.network.twins.messages import Carriage
 from wirelesslab.network.twins.slice_twin import SliceTwin
-from wirelesslab.network.twins.sync import BudgetSync, PeriodicSync, PoissonSync, ThresholdSync
+from wirelesslab.network.twins.sync import BudgetSync, PeriodicSync, PoissonSync, RatedSync, ThresholdSync
 from wirelesslab.network.twins.users import UserTwins
 from wirelesslab.network.twins.what_if import WhatIf
-from wirelesslab.network.view import Action, ActionRecord, SetActive, SetRatios, SetUp, SliceView, View
+from wirelesslab.network.view import Action, ActionRecord, SetActive, SetRatios, SetSync, SetUp, SliceView, View
 
 __all__ = [
     "EMBB", "MIOT", "PLANS", "POLICIES", "SCHEDULERS", "TRAFFIC_MODELS", "URLLC", "V2X", "AccessPolicy",
@@ -79,8 +79,8 @@ __all__ = [
     "FlowAccess", "FlowRecord", "ForeseenShares", "Ftp3", "Haptics", "HyperexponentialSize", "LinkBudget", "Mandate",
     "MaxMinShares", "MaxWeight", "Movement", "Network", "OnOff", "Outage", "ParetoSize", "Periodic", "PeriodicSync",
     "Plan", "Planner", "Poisson", "PoissonSync", "Policy", "ProportionalShares", "RadioAccess", "RandomFailures",
-    "Rehearse", "Reserve", "ResourceRatio", "RoundRobin", "Run", "SNssai", "Scheduler", "SeasonalShares",
-    "ServiceLevel", "SetActive", "SetRatios", "SetUp", "Slice", "SliceManager", "SliceTwin", "SliceView",
+    "RatedSync", "Rehearse", "Reserve", "ResourceRatio", "RoundRobin", "Run", "SNssai", "Scheduler", "SeasonalShares",
+    "ServiceLevel", "SetActive", "SetRatios", "SetSync", "SetUp", "Slice", "SliceManager", "SliceTwin", "SliceView",
     "SlotAccess", "SlotRadio", "Snapshot", "SquareRootShares", "StaticShares", "StrictPriority", "ThresholdSync",
     "Trace", "TrafficModel", "TrafficTrace", "UserTwins", "View", "WeightedFair", "WhatIf", "XrVideo", "allow",
     "audit", "forbid", "hex_cells", "line", "load_trace", "metro", "single_cell", "theory", "user_schedulers",

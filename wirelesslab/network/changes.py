@@ -1,14 +1,27 @@
-"""Carrying out what is wished of a network: shares, failures and repairs, slices switched on and off."""
+"""Carrying out what is wished of a network: shares, failures and repairs, slices on and off, rates of twins."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, cast
 
+from wirelesslab import check
 from wirelesslab.network.flows import Packet
 from wirelesslab.network.queues import Station, check_ratios
 from wirelesslab.network.routing import Routes
-from wirelesslab.network.view import Action, SetActive, SetRatios, SetUp
+from wirelesslab.network.view import Action, SetActive, SetRatios, SetSync, SetUp
 
 if TYPE_CHECKING:
     from wirelesslab.network.simulation import Network
+
+
+class Settable(Protocol):
+    """A twin whose sync rates can be set while it runs."""
+
+    def set_rates(self, rates_per_s: tuple[float, ...], /) -> None:
+        """Be told of each thing at these rates from now on.
+
+        Raises:
+            ValueError: They are not rates, or exceed a budget; nothing has changed.
+        """
+        ...
 
 
 def tried(network: "Network", action: Action, by: str) -> str:
@@ -38,9 +51,24 @@ def carry_out(network: "Network", action: Action, by: str) -> None:
         _set_up(network, action, by)
     elif isinstance(action, SetActive):
         network.active[network.slice_index(action.slice)] = action.active
+    elif isinstance(action, SetSync):
+        twin_to_set(network, action.twin).set_rates(action.rates_per_s)
     else:
-        msg = f"apply: got {type(action).__name__}, expected SetRatios, SetUp or SetActive"
+        msg = f"apply: got {type(action).__name__}, expected SetRatios, SetUp, SetActive or SetSync"
         raise TypeError(msg)
+
+
+def twin_to_set(network: "Network", name: str) -> Settable:
+    """Return the twin of that name, whose sync rates can be set.
+
+    Raises:
+        ValueError: There is none.
+    """
+    twins = [other for other, actor in network.actors.items() if hasattr(actor, "set_rates")]
+    if name not in twins:
+        msg = f"twin: got {name!r}, expected one whose sync rates can be set, of {sorted(twins)}"
+        raise ValueError(msg + check.nearest(name, twins))
+    return cast(Settable, network.actors[name])
 
 
 def _set_ratios(network: "Network", action: SetRatios) -> None:

@@ -13,9 +13,11 @@ Layer = Literal["laws", "physical", "virtual", "control", "report"]
 LAYERS: dict[Layer, tuple[str, ...]] = {
     # What can be said without a network: closed forms, rules, geometry, statistics.
     "laws": (
-        "admission", "admission_runs", "areas", "contention", "fading", "fair_rates", "packet_sizes", "path_loss",
-        "recovery", "series", "shares", "statistics", "theory",
-        "dense_nets", "twins.dense_training", "twins.forecast_skill", "twins.forecast_training",
+        "admission", "admission_runs", "areas", "clairvoyant", "contention", "fading", "fair_rates", "packet_sizes",
+        "path_loss", "recovery", "series", "shares", "statistics", "theory", "trunk_online",
+        "dense_nets", "learners.dqn", "learners.evaluation", "learners.keeping", "learners.moments", "learners.nets",
+        "learners.policies", "learners.ppo", "learners.replay", "learners.sac", "learners.steps", "learners.training",
+        "twins.dense_training", "twins.forecast_skill", "twins.forecast_training",
         "twins.forecasts", "twins.predictor_training", "twins.predictors",
     ),
     # What carries bytes and computes.
@@ -28,20 +30,23 @@ LAYERS: dict[Layer, tuple[str, ...]] = {
     ),
     # What is promised and to whom it belongs.
     "virtual": (
-        "ledger", "life_cycle", "slice_manager", "slices", "twins.access_policy", "twins.aggregates",
+        "ledger", "life_cycle", "slice_calls", "slice_manager", "slices", "twins.access_policy", "twins.aggregates",
         "twins.clock_twin", "twins.clones", "twins.feeds", "twins.foreseen_delays", "twins.infrastructure",
         "twins.infrastructure_attributes", "twins.messages", "twins.slice_twin", "twins.sync", "twins.traffic_history",
-        "twins.user_attributes", "twins.user_lives", "twins.user_moves", "twins.users", "twins.what_if", "view",
+        "twins.user_attributes", "twins.user_lives", "twins.user_moves", "twins.users", "twins.walk_twins",
+        "twins.what_if", "view",
     ),
     # Who decides.
     "control": (
-        "agents.agent", "agents.convex", "agents.mandate", "agents.plans", "agents.policy", "agents.rehearsal",
-        "agents.rules", "agents.ways", "planning",
+        "agents.agent", "agents.bandits", "agents.convex", "agents.mandate", "agents.plans", "agents.policy",
+        "agents.rehearsal", "agents.rules", "agents.ways", "planning",
     ),
     # What people see, and what they write.
     "report": (
         "isolation", "kpis", "layers", "report_looks", "report_map", "report_page", "report_panels", "run",
-        "saved_runs", "scenario", "scenario_models", "scenario_parts", "service_report", "tasks.draws",
+        "saved_runs", "scenario", "scenario_models", "scenario_parts", "service_report",
+        "tasks.admission", "tasks.admission_judgement", "tasks.admission_kernel", "tasks.admission_rules",
+        "tasks.admission_setting", "tasks.admission_vector", "tasks.draws",
         "tasks.registration", "tasks.task", "theory_runs",
         "theory_runs_radio", "trace", "twins.queue_studies", "workloads", "yaml_lines",
     ),

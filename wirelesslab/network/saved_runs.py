@@ -19,7 +19,7 @@ from wirelesslab.network.books import SERIES
 from wirelesslab.network.flows import Flow, FlowRecord
 from wirelesslab.network.kpis import KPI
 from wirelesslab.network.slices import ResourceRatio, ServiceLevel, Slice, SNssai
-from wirelesslab.network.view import Action, ActionRecord, SetActive, SetRatios, SetUp
+from wirelesslab.network.view import Action, ActionRecord, SetActive, SetRatios, SetSync, SetUp
 
 if TYPE_CHECKING:
     from wirelesslab.network.simulation import Network
@@ -248,6 +248,8 @@ def _action(row: dict[str, Any]) -> ActionRecord:
             action = SetUp(element=wish["element"], up=wish["up"])
         elif kind == "SetActive":
             action = SetActive(slice=wish["slice"], active=wish["active"])
+        elif kind == "SetSync":
+            action = SetSync(twin=wish["twin"], rates_per_s=tuple(wish["rates_per_s"]))
     return ActionRecord(time_s=float(row["time_s"]), by=str(row["by"]), action=action, refused=str(row["refused"]))
 
 

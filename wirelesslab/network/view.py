@@ -187,7 +187,31 @@ class SetActive:
         return f"{self.slice} {'active' if self.active else 'not active'}"
 
 
-ACTIONS = (SetRatios, SetUp, SetActive)
+@dataclass(frozen=True, kw_only=True)
+class SetSync:
+    """Let a twin be told at these rates from now on.
+
+    Attributes:
+        twin: Its name as an actor; its sync rule must be one that can be set, a `RatedSync`.
+        rates_per_s: Updates per second of each thing that it mirrors, in order.
+    """
+
+    twin: str
+    rates_per_s: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.twin, str):
+            msg = f"twin: got {self.twin!r}, expected the name of a twin"
+            raise TypeError(msg)
+        object.__setattr__(self, "rates_per_s", tuple(float(rate) for rate in self.rates_per_s))
+
+    def __str__(self) -> str:
+        rates = self.rates_per_s
+        told = f"{sum(rates):g}/s, {min(rates):g} to {max(rates):g}" if rates else "no rates"
+        return f"{self.twin}: {len(rates)} things at {told}"
+
+
+ACTIONS = (SetRatios, SetUp, SetActive, SetSync)
 
 
 @dataclass(frozen=True)

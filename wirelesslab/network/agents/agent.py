@@ -304,7 +304,7 @@ def _enforce(network: "Network", agent: Agent, name: str, mind: Mind, decision: 
     for wish in decision.actions:
         reason = ""
         if isinstance(wish, Wish):
-            reason = "no action, expected SetRatios, SetUp or SetActive"
+            reason = "no action, expected SetRatios, SetUp, SetActive or SetSync"
         elif late_s > ROUNDING_S:
             reason = f"late: enforced {late_s:.3g} s after its deadline of {agent.deadline_s:g} s since the look"
         else:

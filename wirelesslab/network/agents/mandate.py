@@ -5,14 +5,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from wirelesslab import check
+from wirelesslab.network.changes import twin_to_set
 from wirelesslab.network.slices import DOMAINS, Domain, ResourceRatio
-from wirelesslab.network.view import Action, SetActive, SetRatios, SetUp, kept_for
+from wirelesslab.network.view import Action, SetActive, SetRatios, SetSync, SetUp, kept_for
 
 if TYPE_CHECKING:
     from wirelesslab.network.simulation import Network
 
-Kind = Literal["ratios", "up", "active"]
-KINDS: tuple[Kind, ...] = ("ratios", "up", "active")
+Kind = Literal["ratios", "up", "active", "sync"]
+KINDS: tuple[Kind, ...] = ("ratios", "up", "active", "sync")
 ROUNDING = 1e-9  # shares are said to nine digits
 
 
@@ -25,10 +26,11 @@ class Mandate:
     reserved one and never a higher one. What is checked is the reservation in force when the wish arrives.
 
     Attributes:
-        kinds: "ratios" (`SetRatios`), "up" (`SetUp`), "active" (`SetActive`).
+        kinds: "ratios" (`SetRatios`), "up" (`SetUp`), "active" (`SetActive`), "sync" (`SetSync`).
         domains: Of shares.
         elements: Links and nodes; () means all of them, and the whole of a domain at once.
         slices: Names; () means all.
+        twins: Names of those whose sync rates it may set; () means all.
         floor: Name of the planner whose reservations it works inside; "" if there is none.
     """
 
@@ -36,10 +38,17 @@ class Mandate:
     domains: tuple[Domain, ...] = DOMAINS
     elements: tuple[str, ...] = ()
     slices: tuple[str, ...] = ()
+    twins: tuple[str, ...] = ()
     floor: str = ""
 
     def __post_init__(self) -> None:
-        for name, choices in (("kinds", KINDS), ("domains", DOMAINS), ("elements", None), ("slices", None)):
+        for name, choices in (
+            ("kinds", KINDS),
+            ("domains", DOMAINS),
+            ("elements", None),
+            ("slices", None),
+            ("twins", None),
+        ):
             values = getattr(self, name)
             if isinstance(values, str):
                 msg = f"{name}: got {values!r}, expected several, such as ({values!r},)"
@@ -51,12 +60,14 @@ class Mandate:
         """Refuse a mandate over what the network does not have.
 
         Raises:
-            ValueError: It names a slice, an element or a planner that is not there.
+            ValueError: It names a slice, an element, a twin or a planner that is not there.
         """
         for name in self.slices:
             network.slice_index(name)
         for element in self.elements:
             network.check_element(element)
+        for twin in self.twins:
+            twin_to_set(network, twin)
         if self.floor:
             try:
                 network.in_force(self.floor)
@@ -78,11 +89,13 @@ class Mandate:
             return self._outside("kinds", "up") or self._outside("elements", action.element)
         if isinstance(action, SetActive):
             return self._outside("kinds", "active") or self._outside("slices", action.slice)
+        if isinstance(action, SetSync):
+            return self._outside("kinds", "sync") or self._outside("twins", action.twin)
         return ""  # no action: the network refuses it
 
     def _outside(self, name: str, value: str, *, every: bool = False) -> str:
         allowed = getattr(self, name)
-        may_all = not allowed and name in {"elements", "slices"}
+        may_all = not allowed and name in {"elements", "slices", "twins"}
         if may_all or (value in allowed and not every):
             return ""
         return f"outside the mandate: {name} are {', '.join(allowed) or 'none'}, got {value}"

@@ -1,5 +1,7 @@
 """When what is mirrored is sent to its twin: by the clock, at random, when it has changed, or within a budget.
 
+A `RatedSync` is set anew while it runs, by the action `SetSync`.
+
 State is `memory`, a dict of arrays with a row for each mirrored thing, so that a hundred thousand users cost one
 pass over a column. A thing that is mirrored alone is an array of one row. To add a rule, write a frozen config
 with the methods of `Sync` and name it in `SYNC_RULES`.
@@ -20,6 +22,7 @@ Rng = np.random.Generator
 Look = Callable[[], NDArray[np.float64]]
 Rule = Literal["square root", "uniform", "proportional"]
 RULES: tuple[Rule, ...] = ("square root", "uniform", "proportional")
+ROUNDING = 1e-9  # of the sum of many rates
 SLACK = 1e-12  # times are sums of decimal fractions: 0.1 + 0.2 is due at 0.3
 
 
@@ -243,7 +246,94 @@ class BudgetSync:
         """A beat goes on."""
 
 
-SYNC_RULES: tuple[type[Sync], ...] = (PeriodicSync, PoissonSync, ThresholdSync, BudgetSync)
+@dataclass(frozen=True, kw_only=True)
+class RatedSync:
+    """At random, each thing at a rate of its own that may be set while it runs, within a budget.
+
+    The dates of a thing are those of a Poisson process of rate 1 whose clock runs at its rate. Setting rates draws
+    nothing: whoever sets them, and how, the same fate is met sooner or later.
+
+    Attributes:
+        rates_per_s: Updates per second of each thing at the beginning, shape (N,), all above 0.
+        budget_per_s: Most updates per second of all things together; inf if there is no such bound.
+
+    Examples:
+        >>> sync = RatedSync(rates_per_s=(1.0, 1.0), budget_per_s=2.0)
+        >>> memory = sync.begin(np.random.default_rng(1), 2, 0.0)
+        >>> before_s = memory["next_s"].copy()
+        >>> sync.set_rates(memory, (0.5, 1.5), 0.0)
+        >>> (before_s / memory["next_s"]).round(9).tolist()
+        [0.5, 1.5]
+    """
+
+    rates_per_s: tuple[float, ...]
+    budget_per_s: float = math.inf
+
+    def __post_init__(self) -> None:
+        if self.budget_per_s != math.inf:
+            check.positive(budget_per_s=self.budget_per_s)
+        rates = self.checked(self.rates_per_s, np.size(self.rates_per_s))
+        object.__setattr__(self, "rates_per_s", tuple(rates.tolist()))
+
+    def checked(self, rates_per_s: ArrayLike, num: int) -> NDArray[np.float64]:
+        """Return rates of `num` things.
+
+        Raises:
+            ValueError: Not one for each, not all finite and above 0, or their sum exceeds the budget.
+        """
+        rates = check.array(rates_per_s, (num,), "things", name="rates_per_s").astype(float)
+        if not rates.size or not rates.min() > 0 or not np.isfinite(rates).all():
+            msg = "rates_per_s: got none or not all finite and above 0; what is never sent ages for ever"
+            raise ValueError(msg)
+        if rates.sum() > self.budget_per_s * (1 + ROUNDING):
+            msg = (
+                f"rates_per_s: sum to {rates.sum():g}, expected at most the budget of {self.budget_per_s:g}; lower some"
+            )
+            raise ValueError(msg)
+        return rates
+
+    def begin(self, rng: Rng, num: int, now_s: float, /) -> Memory:
+        """Return each thing's stream, rate and first date.
+
+        Raises:
+            ValueError: There are not as many things as rates.
+        """
+        rates = self.checked(self.rates_per_s, num)
+        memory = begin_streams(rng, num)
+        memory["rate_per_s"] = rates
+        memory["next_s"] = now_s - np.log(first_uniforms(memory)[:, 0]) / rates
+        return memory
+
+    def next_s(self, memory: Memory, /) -> float:
+        """Return the next date of all."""
+        return float(memory["next_s"].min(initial=math.inf))
+
+    def due(self, memory: Memory, now_s: float, _look: Look, /) -> NDArray[np.int64]:
+        """Return whose date has come."""
+        next_s, latest = memory["next_s"], _latest(now_s)
+        who = (next_s <= latest).nonzero()[0]
+        late = who
+        while late.size:
+            next_s[late] -= np.log(uniforms(memory, late)[:, 0]) / memory["rate_per_s"][late]
+            late = late[next_s[late] <= latest]
+        return who
+
+    def forget(self, _memory: Memory, _who: NDArray[np.int64], /) -> None:
+        """The future does not hang on the past."""
+
+    def set_rates(self, memory: Memory, rates_per_s: ArrayLike, now_s: float, /) -> None:
+        """Let things be sent at these rates from now on; `memory` is changed in place, or not at all.
+
+        Raises:
+            ValueError: As `checked` says.
+        """
+        old = memory["rate_per_s"]
+        rates = self.checked(rates_per_s, old.size)
+        memory["next_s"] = now_s + np.maximum(memory["next_s"] - now_s, 0.0) * (old / rates)
+        memory["rate_per_s"] = rates
+
+
+SYNC_RULES: tuple[type[Sync], ...] = (PeriodicSync, PoissonSync, ThresholdSync, BudgetSync, RatedSync)
 
 
 def sync_cost(weights: ArrayLike, rates_per_s: ArrayLike) -> float:
