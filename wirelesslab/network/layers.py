@@ -47,6 +47,8 @@ LAYERS: dict[Layer, tuple[str, ...]] = {
         "saved_runs", "scenario", "scenario_models", "scenario_parts", "service_report",
         "tasks.admission", "tasks.admission_judgement", "tasks.admission_kernel", "tasks.admission_rules",
         "tasks.admission_setting", "tasks.admission_vector", "tasks.draws",
+        "tasks.placement", "tasks.placement_in_network", "tasks.placement_optimum", "tasks.placement_rows",
+        "tasks.placement_rules", "tasks.placement_services",
         "tasks.registration", "tasks.task", "theory_runs",
         "theory_runs_radio", "trace", "twins.queue_studies", "workloads", "yaml_lines",
     ),
