@@ -213,6 +213,37 @@ class OptimalAdmission:
         return bool(self.table[(class_index, *in_service)])
 
 
+@dataclass(frozen=True, eq=False)
+class TabulatedAdmission:
+    """A rule written out: what an agent has learned, or any other, as plain data.
+
+    Attributes:
+        system: What is shared.
+        table: Whether each class is let in, in every state, shape (classes, *system.shape).
+    """
+
+    system: LossSystem
+    table: NDArray[np.bool_]
+
+    def __post_init__(self) -> None:
+        shape = (len(self.system.classes), *self.system.shape)
+        axes = ", ".join(["classes", *(f"counts of class {k}" for k in range(len(shape) - 1))])
+        table = check.array(self.table, shape, axes, name="table").astype(np.bool_)
+        free = self.system.free_units()
+        for k, call_class in enumerate(self.system.classes):
+            wrong = np.argwhere(table[k] & (free < call_class.demand))
+            if wrong.size:
+                where = wrong[0].tolist()
+                msg = f"table: lets in class {k} of demand {call_class.demand} at {where}, where it does not fit"
+                raise ValueError(msg)
+        table.setflags(write=False)
+        object.__setattr__(self, "table", table)
+
+    def admit(self, in_service: Sequence[int], class_index: int) -> bool:
+        """See `AdmissionRule`."""
+        return bool(self.table[(class_index, *in_service)])
+
+
 def _free(system: LossSystem, in_service: Sequence[int]) -> int:
     return system.capacity - sum(n * c.demand for n, c in zip(in_service, system.classes, strict=True))
 
