@@ -1,0 +1,256 @@
+"""DQN: learn what every choice is worth, choose the best (Mnih et al., Nature 518, 2015).
+
+With the parts that have lasted (Hessel et al., Rainbow, AAAI 2018): two nets share the maximum (van Hasselt et al.,
+AAAI 2016), a value and advantages add up to the values of choices (Wang et al., ICML 2016), rewards of several
+steps. For tasks that never end the mean reward is subtracted (Naik et al., Reward Centering, RLJ 2024): what is left
+to learn no longer grows as the discount nears 1.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wirelesslab import check
+from wirelesslab.network.dense_nets import DenseNet
+from wirelesslab.network.learners.moments import Moments
+from wirelesslab.network.learners.nets import Adam, Layout, numpy_outputs, outputs, policy_net
+from wirelesslab.network.learners.policies import NEVER, Interface
+from wirelesslab.network.learners.replay import Replay, SeveralSteps, Transitions
+from wirelesslab.network.learners.steps import Step
+from wirelesslab.rng import stream
+
+
+@dataclass(frozen=True, kw_only=True)
+class DQN:
+    """How values of choices are learned.
+
+    Attributes:
+        hidden: Units of the net's hidden layers.
+        discount: Of a step.
+        n_steps: Steps whose rewards are taken as they came, before the net's own value is.
+        double: The net chooses the best next action, the slow one says what it is worth.
+        dueling: The net gives a value and the choices' advantages over their mean.
+        centre: Subtract the mean reward, for tasks that never end.
+        learning_rate: Of Adam; falls to `final_share` of it over the training.
+        final_share: See `learning_rate`.
+        batch_size: Transitions of a gradient step.
+        steps_per_update: Steps, summed over environments, for each gradient step.
+        capacity: Transitions that are remembered.
+        warmup_steps: Steps with random choices before the first gradient step.
+        first_epsilon: Share of random choices after them.
+        last_epsilon: Share of random choices at last.
+        explore_share: Share of the training over which it falls.
+        target_rate: How much of the net the slow net takes over at each gradient step; 0 with `target_every`.
+        target_every: Gradient steps after which the slow net becomes the net; 0 with `target_rate`.
+        clip_norm: Largest norm of a gradient.
+        reward_scale: What rewards are multiplied by; 0 takes one over their root mean square in the warm-up.
+    """
+
+    hidden: tuple[int, ...] = (64, 64)
+    discount: float = 0.99
+    n_steps: int = 3
+    double: bool = True
+    dueling: bool = True
+    centre: bool = False
+    learning_rate: float = 1e-3
+    final_share: float = 0.1
+    batch_size: int = 128
+    steps_per_update: float = 4.0
+    capacity: int = 50_000
+    warmup_steps: int = 1_000
+    first_epsilon: float = 1.0
+    last_epsilon: float = 0.02
+    explore_share: float = 0.3
+    target_rate: float = 0.01
+    target_every: int = 0
+    clip_norm: float = 10.0
+    reward_scale: float = 0.0
+
+    def __post_init__(self) -> None:
+        check.positive_integer(**{f"hidden[{i}]": units for i, units in enumerate(self.hidden)})
+        check.positive_integer(
+            n_steps=self.n_steps, batch_size=self.batch_size, capacity=self.capacity, warmup_steps=self.warmup_steps
+        )
+        check.non_negative_integer(target_every=self.target_every)
+        check.positive(
+            discount=self.discount, learning_rate=self.learning_rate, steps_per_update=self.steps_per_update,
+            clip_norm=self.clip_norm,
+        )  # fmt: skip
+        check.probability(
+            discount=self.discount, final_share=self.final_share, first_epsilon=self.first_epsilon,
+            last_epsilon=self.last_epsilon, explore_share=self.explore_share, target_rate=self.target_rate,
+        )  # fmt: skip
+        check.within(0, 1e12, reward_scale=self.reward_scale)
+        if bool(self.target_rate) == bool(self.target_every):
+            msg = (
+                f"target_rate, target_every: got {self.target_rate}, {self.target_every}, expected one of them above 0"
+            )
+            raise ValueError(msg)
+
+    def begin(self, interface: Interface, *, num_envs: int, steps: int, seed: int) -> "_Learning":
+        """Return a learning at its beginning; see `Learner`."""
+        del num_envs  # replay does not care who lived it
+        if not interface.discrete:
+            msg = "DQN: got Box actions, expected Discrete ones; take SAC or PPO"
+            raise TypeError(msg)
+        return _Learning(self, interface, steps, seed)
+
+    def epsilon(self, step: int, steps: int) -> float:
+        """Return the share of random choices at a step of a training."""
+        if step < self.warmup_steps:
+            return 1.0
+        gone = min(1.0, step / max(1.0, self.explore_share * steps))
+        return self.first_epsilon + (self.last_epsilon - self.first_epsilon) * gone
+
+
+def values_of(layers: Any, observations: Any, *, dueling: bool) -> Any:
+    """Return the values of all choices, shape (batch, choices), in TensorFlow."""
+    from wirelesslab.tensorflow import tf
+
+    given = outputs(layers, observations)
+    if not dueling:
+        return given[..., 0] if len(given.shape) == 3 else given
+    if len(given.shape) == 3:  # (batch, rows, 2)
+        advantages, value = given[..., 0], tf.reduce_mean(given[..., 1], axis=1, keepdims=True)
+    else:
+        advantages, value = given[:, :-1], given[:, -1:]
+    return value + advantages - tf.reduce_mean(advantages, axis=1, keepdims=True)
+
+
+def targets(
+    rewards: Any, factors: Any, next_values: Any, slow_next_values: Any, next_masks: Any, *, double: bool
+) -> Any:
+    """Return what chosen actions were worth, in TensorFlow.
+
+    Args:
+        rewards: On the way, shape (batch,).
+        factors: What the end counts for, shape (batch,).
+        next_values: Of the net, shape (batch, choices).
+        slow_next_values: Of the slow net.
+        next_masks: Which choices are allowed.
+        double: Whether the net chooses; else the slow net does.
+    """
+    from wirelesslab.tensorflow import tf
+
+    judge = next_values if double else slow_next_values
+    best = tf.argmax(tf.where(next_masks, judge, NEVER), axis=1, output_type=tf.int32)
+    return rewards + factors * tf.gather(slow_next_values, best, axis=1, batch_dims=1)
+
+
+class _Learning:
+    """DQN at work."""
+
+    def __init__(self, how: DQN, interface: Interface, steps: int, seed: int) -> None:
+        from wirelesslab.tensorflow import tf
+
+        self.how, self.interface, self.steps, self.seed = how, interface, steps, seed
+        extra = int(how.dueling)
+        size = 1 + extra if interface.rows else interface.size + extra
+        self.layout = Layout(((interface.features, *how.hidden, size),))
+        self.adam = Adam(self.layout.initial(seed, [0.1]), how.clip_norm)
+        self.slow = tf.Variable(self.adam.numpy())
+        self.moments = Moments(interface.features)
+        self.replay, self.several = Replay(how.capacity), SeveralSteps(how.n_steps, how.discount)
+        self.step, self.acts, self.updates = 0, 0, 0
+        self.scale, self.mean_reward, self.loss = how.reward_scale, 0.0, float("nan")
+        self.layers = self.layout.split(self.adam.numpy())[0][0]
+        self._update = tf.function(self._improve, autograph=False)
+        self.pauses_next = True
+
+    def act(self, observations: NDArray[np.float32], masks: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Return the best choice, or now and then any that is allowed."""
+        rng = stream(self.seed, "explore", self.acts)
+        self.acts += 1
+        some = rng.random(len(masks)) < self.how.epsilon(self.step, self.steps)
+        random = np.asarray(np.argmax(np.where(masks, rng.random(masks.shape), -1.0), axis=1))
+        if some.all():
+            return random
+        given = numpy_outputs(self.layers, self.moments.standard(observations))
+        scores = given[..., 0] if self.interface.rows else given[:, : self.interface.size]
+        return np.asarray(np.where(some, random, np.argmax(np.where(masks, scores, -np.inf), axis=1)))
+
+    def see(self, step: Step) -> None:
+        """Remember a step; learn as often as is due."""
+        how = self.how
+        self.moments.see(step.observations[step.valid])
+        self.replay.add(self.several.see(step))
+        self.step += len(step.rewards)
+        due = int((self.step - how.warmup_steps) / how.steps_per_update)
+        if due <= self.updates or self.replay.size == 0:
+            return
+        if self.scale == 0:
+            self.scale, self.mean_reward = self.replay.reward_scale(centre=how.centre)
+        while self.updates < due:
+            self._learn(self.replay.draw(stream(self.seed, "replay", self.updates), how.batch_size))
+            self.updates += 1
+        self.layers = self.layout.split(self.adam.numpy())[0][0]
+
+    def _learn(self, drawn: Transitions) -> None:
+        how = self.how
+        rewards = self.scale * (drawn.rewards - np.float32(self.mean_reward) * drawn.weights)
+        rate = how.learning_rate * (1 - (1 - how.final_share) * min(1.0, self.step / self.steps))
+        loss, error = self._update(
+            self.moments.standard(drawn.observations), drawn.raw.astype(np.int32), rewards.astype(np.float32),
+            drawn.factors, self.moments.standard(drawn.next_observations), drawn.next_masks, np.float32(rate),
+        )  # fmt: skip
+        self.loss = float(loss)
+        if how.centre:  # the mean reward goes where the errors point: unlike a mean of rewards it forgets exploration
+            self.mean_reward += 0.1 * how.learning_rate * float(error) / self.scale
+        if how.target_every and (self.updates + 1) % how.target_every == 0:
+            self.slow.assign(self.adam.values)
+
+    def _improve(
+        self, observations: Any, actions: Any, rewards: Any, factors: Any, following: Any, masks: Any, rate: Any
+    ) -> tuple[Any, Any]:
+        from wirelesslab.tensorflow import tf
+
+        how = self.how
+        slow = values_of(self.layout.tensors(self.slow)[0][0], following, dueling=how.dueling)
+        quick = values_of(self.layout.tensors(self.adam.values)[0][0], following, dueling=how.dueling)
+        wanted = tf.stop_gradient(targets(rewards, factors, quick, slow, masks, double=how.double))
+        with tf.GradientTape() as tape:
+            all_values = values_of(self.layout.tensors(self.adam.values)[0][0], observations, dueling=how.dueling)
+            errors = wanted - tf.gather(all_values, actions, axis=1, batch_dims=1)
+            size = tf.abs(errors)
+            loss = tf.reduce_mean(tf.where(size < 1, 0.5 * errors**2, size - 0.5))  # Huber's
+        self.adam.step(tape.gradient(loss, self.adam.values), rate)
+        if how.target_rate:
+            self.slow.assign_add(how.target_rate * (self.adam.values - self.slow))
+        return loss, tf.reduce_mean(errors)
+
+    def net(self) -> DenseNet:
+        """Return the net whose greatest output is the best choice: values, or advantages where rows share it."""
+        layers = list(self.layers)
+        if self.how.dueling and not self.interface.rows:  # values are linear in value and advantages: one layer
+            kernel, bias = layers[-1]
+            fold = np.eye(self.interface.size + 1, self.interface.size) - 1 / self.interface.size
+            fold[-1] = 1.0
+            layers[-1] = (kernel @ fold).astype(np.float32), (bias @ fold).astype(np.float32)
+        return policy_net(layers, self.moments, slice(0, 1 if self.interface.rows else self.interface.size))
+
+    def figures(self) -> dict[str, float]:
+        """Return loss and exploration, and the mean reward where it is subtracted."""
+        centre = {"mean reward": self.mean_reward} if self.how.centre else {}
+        return {"loss": self.loss, "epsilon": self.how.epsilon(self.step, self.steps), **centre}
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return all that a checkpoint must keep."""
+        numbers = np.array([self.step, self.acts, self.updates, self.scale, self.mean_reward, self.loss])
+        return {
+            "numbers": numbers, "slow": self.slow.numpy(), **self.adam.arrays("net"), **self.moments.arrays(),
+            **self.replay.arrays(), **self.several.arrays(),
+        }  # fmt: skip
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Take what `arrays` gave."""
+        numbers = arrays["numbers"].tolist()
+        self.step, self.acts, self.updates = (int(n) for n in numbers[:3])
+        self.scale, self.mean_reward, self.loss = numbers[3:]
+        self.slow.assign(arrays["slow"])
+        for part in (self.moments, self.replay, self.several):
+            part.restore(arrays)
+        self.adam.restore("net", arrays)
+        self.layers = self.layout.split(self.adam.numpy())[0][0]

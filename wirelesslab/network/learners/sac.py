@@ -1,0 +1,238 @@
+"""SAC: a policy that earns much and stays as random as told (Haarnoja et al., arXiv 1812.05905).
+
+Two critics, the lower of which is believed; a normal law on the whole line that tanh squeezes into the bounds; a
+temperature that finds itself, so that the policy's entropy is what was asked for.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wirelesslab import check
+from wirelesslab.network.dense_nets import DenseNet
+from wirelesslab.network.learners.moments import Moments
+from wirelesslab.network.learners.nets import Adam, Layout, numpy_outputs, outputs, policy_net
+from wirelesslab.network.learners.policies import Interface
+from wirelesslab.network.learners.replay import Replay, SeveralSteps, Transitions
+from wirelesslab.network.learners.steps import Step
+from wirelesslab.rng import stream
+
+LEAST_LOG_SPREAD, MOST_LOG_SPREAD = -5.0, 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SAC:
+    """How a policy and its critics are learned.
+
+    Attributes:
+        hidden: Units of the hidden layers; tanh in the policy, which NumPy evaluates, ReLU in the critics.
+        discount: Of a step.
+        n_steps: Steps whose rewards are taken as they came.
+        centre: Subtract the mean reward, for tasks that never end.
+        learning_rate: Of Adam, for policy, critics and temperature; falls to `final_share` of it over the training.
+        final_share: See `learning_rate`.
+        batch_size: Transitions of a gradient step.
+        steps_per_update: Steps, summed over environments, for each gradient step.
+        capacity: Transitions that are remembered.
+        warmup_steps: Steps with actions drawn evenly from the bounds, before the first gradient step.
+        target_rate: How much of the critics the slow ones take over at each gradient step.
+        first_temperature: Of the policy's entropy, at the beginning, in units of scaled rewards.
+        target_entropy: Nats wanted for each number of an action, on [-1, 1], where even drawing has log 2.
+        reward_scale: What rewards are multiplied by; 0 takes one over their root mean square in the warm-up.
+    """
+
+    hidden: tuple[int, ...] = (64, 64)
+    discount: float = 0.99
+    n_steps: int = 1
+    centre: bool = False
+    learning_rate: float = 1e-3
+    final_share: float = 0.2
+    batch_size: int = 256
+    steps_per_update: float = 1.0
+    capacity: int = 50_000
+    warmup_steps: int = 1_000
+    target_rate: float = 0.005
+    first_temperature: float = 0.2
+    target_entropy: float = -1.0
+    reward_scale: float = 0.0
+
+    def __post_init__(self) -> None:
+        check.positive_integer(
+            n_steps=self.n_steps, batch_size=self.batch_size, capacity=self.capacity, warmup_steps=self.warmup_steps,
+            **{f"hidden[{i}]": units for i, units in enumerate(self.hidden)},
+        )  # fmt: skip
+        check.positive(
+            discount=self.discount, learning_rate=self.learning_rate, steps_per_update=self.steps_per_update,
+            target_rate=self.target_rate, first_temperature=self.first_temperature,
+        )  # fmt: skip
+        check.probability(discount=self.discount, final_share=self.final_share, target_rate=self.target_rate)
+        check.within(-10, float(np.log(2)), target_entropy=self.target_entropy)
+        check.within(0, 1e12, reward_scale=self.reward_scale)
+
+    def begin(self, interface: Interface, *, num_envs: int, steps: int, seed: int) -> "_Learning":
+        """Return a learning at its beginning; see `Learner`."""
+        del num_envs  # replay does not care who lived it
+        if interface.discrete:
+            msg = "SAC: got Discrete actions, expected a Box; take DQN or PPO"
+            raise TypeError(msg)
+        return _Learning(self, interface, steps, seed)
+
+
+def squeezed_log_density(means: Any, log_spread: Any, noise: Any) -> tuple[Any, Any]:
+    """Return actions on [-1, 1], shape (batch, size), and their log-density, shape (batch,), in TensorFlow.
+
+    Args:
+        means: Of the normal law on the whole line, shape (batch, size).
+        log_spread: Logarithm of its standard deviation.
+        noise: Standard normal draws.
+    """
+    from wirelesslab.tensorflow import tf
+
+    raw = means + tf.exp(log_spread) * noise
+    normal = -0.5 * noise**2 - log_spread - 0.5 * np.log(2 * np.pi)
+    shrunk = 2 * (np.log(2) - raw - tf.nn.softplus(-2 * raw))  # log(1 - tanh²), exact far out too
+    return tf.tanh(raw), tf.reduce_sum(normal - shrunk, axis=1)
+
+
+class _Learning:
+    """SAC at work."""
+
+    def __init__(self, how: SAC, interface: Interface, steps: int, seed: int) -> None:
+        from wirelesslab.tensorflow import tf
+
+        self.how, self.interface, self.steps, self.seed = how, interface, steps, seed
+        numbers, beside = (2, 1) if interface.rows else (2 * interface.size, interface.size)
+        self.actor_layout = Layout(((interface.features, *how.hidden, numbers),))
+        self.critic_layout = Layout(((interface.features + beside, *how.hidden, 1),) * 2)
+        self.actor = Adam(self.actor_layout.initial(seed, [0.01]))
+        self.critics = Adam(self.critic_layout.initial(seed, [1.0, 1.0]))
+        self.heat = Adam(np.log([how.first_temperature]).astype(np.float32))
+        self.slow = tf.Variable(self.critics.numpy())
+        self.moments = Moments(interface.features)
+        self.replay, self.several = Replay(how.capacity), SeveralSteps(how.n_steps, how.discount)
+        self.step, self.acts, self.updates = 0, 0, 0
+        self.scale, self.mean_reward, self.loss = how.reward_scale, 0.0, float("nan")
+        self.layers = self.actor_layout.split(self.actor.numpy())[0][0]
+        self._update = tf.function(self._improve, autograph=False)
+        self.pauses_next = True
+
+    def act(self, observations: NDArray[np.float32], masks: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """Return a draw from the policy; in the warm-up from the whole of the bounds."""
+        del masks  # a Box has none
+        rng = stream(self.seed, "act", self.acts)
+        self.acts += 1
+        shape = len(observations), self.interface.size
+        if self.step < self.how.warmup_steps:
+            return np.arctanh(rng.uniform(-0.999, 0.999, shape)).astype(np.float32)
+        given = numpy_outputs(self.layers, self.moments.standard(observations)).reshape(*shape, 2)
+        log_spread = np.clip(given[..., 1], LEAST_LOG_SPREAD, MOST_LOG_SPREAD)
+        return np.asarray(given[..., 0] + np.exp(log_spread) * rng.standard_normal(shape, np.float32), np.float32)
+
+    def see(self, step: Step) -> None:
+        """Remember a step; learn as often as is due."""
+        how = self.how
+        self.moments.see(step.observations[step.valid])
+        self.replay.add(self.several.see(step))
+        self.step += len(step.rewards)
+        due = int((self.step - how.warmup_steps) / how.steps_per_update)
+        if due <= self.updates or self.replay.size == 0:
+            return
+        if self.scale == 0:
+            self.scale, self.mean_reward = self.replay.reward_scale(centre=how.centre)
+        while self.updates < due:
+            self._learn(self.replay.draw(stream(self.seed, "replay", self.updates), how.batch_size))
+            self.updates += 1
+        self.layers = self.actor_layout.split(self.actor.numpy())[0][0]
+
+    def _learn(self, drawn: Transitions) -> None:
+        how = self.how
+        rewards = self.scale * (drawn.rewards - np.float32(self.mean_reward) * drawn.weights)
+        rate = how.learning_rate * (1 - (1 - how.final_share) * min(1.0, self.step / self.steps))
+        shape = 2, how.batch_size, self.interface.size
+        noise = stream(self.seed, "noise", self.updates).standard_normal(shape, np.float32)
+        loss, error = self._update(
+            self.moments.standard(drawn.observations), np.tanh(drawn.raw), rewards.astype(np.float32), drawn.factors,
+            self.moments.standard(drawn.next_observations), noise, np.float32(rate),
+        )  # fmt: skip
+        self.loss = float(loss)
+        if how.centre:
+            self.mean_reward += 0.1 * how.learning_rate * float(error) / self.scale
+
+    def _law(self, actor: Any, seen: Any) -> tuple[Any, Any]:
+        from wirelesslab.tensorflow import tf
+
+        given = tf.reshape(outputs(self.actor_layout.tensors(actor)[0][0], seen), (-1, self.interface.size, 2))
+        return given[..., 0], tf.clip_by_value(given[..., 1], LEAST_LOG_SPREAD, MOST_LOG_SPREAD)
+
+    def _worth(self, critics: Any, seen: Any, actions: Any) -> tuple[Any, Any]:
+        from wirelesslab.tensorflow import tf
+
+        both = tf.concat([seen, actions[..., None] if self.interface.rows else actions], axis=-1)
+        first, second = self.critic_layout.tensors(critics)[0]
+        return outputs(first, both, "relu", pool=True)[:, 0], outputs(second, both, "relu", pool=True)[:, 0]
+
+    def _improve(
+        self, seen: Any, actions: Any, rewards: Any, factors: Any, following: Any, noise: Any, rate: Any
+    ) -> tuple[Any, Any]:
+        from wirelesslab.tensorflow import tf
+
+        heat = tf.exp(self.heat.values[0])
+        next_actions, next_logs = squeezed_log_density(*self._law(self.actor.values, following), noise[0])
+        later = tf.minimum(*self._worth(self.slow, following, next_actions)) - heat * next_logs
+        wanted = rewards + factors * later
+        with tf.GradientTape() as tape:
+            first, second = self._worth(self.critics.values, seen, actions)
+            loss = 0.5 * tf.reduce_mean((first - wanted) ** 2 + (second - wanted) ** 2)
+        self.critics.step(tape.gradient(loss, self.critics.values), rate)
+        with tf.GradientTape() as tape:
+            own, logs = squeezed_log_density(*self._law(self.actor.values, seen), noise[1])
+            regret = tf.reduce_mean(heat * logs - tf.minimum(*self._worth(self.critics.values, seen, own)))
+        self.actor.step(tape.gradient(regret, self.actor.values), rate)
+        self.heat.step(heat_gradient(logs, self.how.target_entropy * self.interface.size)[None], rate)
+        self.slow.assign_add(self.how.target_rate * (self.critics.values - self.slow))
+        return loss, tf.reduce_mean(wanted - first)
+
+    def net(self) -> DenseNet:
+        """Return the policy's net: medians on the whole line."""
+        return policy_net(self.layers, self.moments, slice(0, None, 2))
+
+    def figures(self) -> dict[str, float]:
+        """Return the critics' loss and the temperature, and the mean reward where it is subtracted."""
+        centre = {"mean reward": self.mean_reward} if self.how.centre else {}
+        return {"loss": self.loss, "temperature": float(np.exp(self.heat.numpy()[0])), **centre}
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return all that a checkpoint must keep."""
+        numbers = np.array([self.step, self.acts, self.updates, self.scale, self.mean_reward, self.loss])
+        return {
+            "numbers": numbers, "slow": self.slow.numpy(), **self.actor.arrays("actor"),
+            **self.critics.arrays("critics"), **self.heat.arrays("heat"), **self.moments.arrays(),
+            **self.replay.arrays(), **self.several.arrays(),
+        }  # fmt: skip
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Take what `arrays` gave."""
+        numbers = arrays["numbers"].tolist()
+        self.step, self.acts, self.updates = (int(n) for n in numbers[:3])
+        self.scale, self.mean_reward, self.loss = numbers[3:]
+        self.slow.assign(arrays["slow"])
+        for part in (self.moments, self.replay, self.several):
+            part.restore(arrays)
+        for name, adam in (("actor", self.actor), ("critics", self.critics), ("heat", self.heat)):
+            adam.restore(name, arrays)
+        self.layers = self.actor_layout.split(self.actor.numpy())[0][0]
+
+
+def heat_gradient(logs: Any, target_entropy: float) -> Any:
+    """Return the gradient for the temperature's logarithm, in TensorFlow: down where entropy is above its target.
+
+    Args:
+        logs: Log-densities of actions drawn from the policy.
+        target_entropy: In nats.
+    """
+    from wirelesslab.tensorflow import tf
+
+    return -(tf.reduce_mean(logs) + target_entropy)
