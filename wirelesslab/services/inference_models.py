@@ -1,0 +1,105 @@
+"""Models that answer: what each says about every image, whether that is right, and what it costs to compute and send.
+
+The real model predicts all images once, before the simulation: a request then looks up what it would have said, and a
+network of many clients needs no TensorFlow. Everything is numbers in arrays.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wirelesslab import check
+from wirelesslab.services.inference_images import EncodedImages, answer_sizes
+from wirelesslab.vision.data import Data
+from wirelesslab.vision.method import Method, State
+
+OPERATIONS_PER_MAC = 2
+PASSES = 3  # `Method.operations` counts learning: forward once, backward twice as many
+Judge = Callable[[Any, Data], NDArray[np.bool_]]
+
+
+def same_label(predicted: Any, data: Data) -> NDArray[np.bool_]:
+    """Return where the predicted class is the true one, shape (images,)."""
+    found = check.array(predicted, (len(data),), "n", name="predicted", because="n was set by the images")
+    return np.asarray(found == data.labels)
+
+
+@dataclass(frozen=True, eq=False)
+class ServedModel:
+    """A model as a service sees it.
+
+    Attributes:
+        name: Under which it is asked for, and delivered.
+        operations: To answer one image.
+        right: Whether its answer is right, for each image.
+        answer_bytes: Length of its encoded answer, for each image.
+        accuracy: Share that is right on images kept for choices ("validation"), which a policy may know; NaN unknown.
+    """
+
+    name: str
+    operations: float
+    right: NDArray[np.bool_]
+    answer_bytes: NDArray[np.int64]
+    accuracy: float = float("nan")
+
+    def __post_init__(self) -> None:
+        check.positive(operations=self.operations)
+        check.array(self.right, (None,), "images", name="right")
+        sizes = check.array(
+            self.answer_bytes, self.right.shape, "images", name="answer_bytes", because="images are set by right"
+        )
+        if sizes.min() < 1:
+            msg = f"answer_bytes: got {sizes.min()}, expected at least 1"
+            raise ValueError(msg)
+
+    @classmethod
+    def of_answers(
+        cls, name: str, answers: Sequence[Any] | NDArray[Any], right: NDArray[np.bool_], operations: float,
+        accuracy: float = float("nan"),
+    ) -> "ServedModel":  # fmt: skip
+        """Return a model that has been asked about every image already, such as an exported Keras net.
+
+        Args:
+            name: Of the model.
+            answers: What it said of each image.
+            right: Whether that is right.
+            operations: To answer one image; two for each multiply-add.
+            accuracy: On images kept for choices.
+        """
+        return cls(name, float(operations), np.asarray(right, bool), answer_sizes(list(answers)), accuracy)
+
+    @classmethod
+    def of(
+        cls, method: Method, state: State, data: Data, images: EncodedImages, *, name: str = "model",
+        judge: Judge = same_label, operations: float | None = None, accuracy: float = float("nan"),
+    ) -> "ServedModel":  # fmt: skip
+        """Let a method predict all images, as they come out of the codec.
+
+        Args:
+            method: What predicts.
+            state: What it was trained to.
+            data: The images with what is true of them.
+            images: The same, encoded.
+            name: Of the model.
+            judge: Says which predictions are right; of labels unless said.
+            operations: To answer one image; when None two for each multiply-add of the forward pass, a third of what
+                `method.operations` counts for learning.
+            accuracy: On images kept for choices.
+
+        Raises:
+            ValueError: There are other numbers of images than of encoded ones.
+        """
+        if len(images) != len(data):
+            msg = f"images: got {len(images)} encoded, expected the {len(data)} of the data"
+            raise ValueError(msg)
+        predicted = method.predict(state, images.seen(data.value_range))
+        if operations is None:
+            operations = OPERATIONS_PER_MAC * method.operations(state, 1) / PASSES
+        return cls.of_answers(name, list(predicted), judge(predicted, data), operations, accuracy)
+
+    def compute_s(self, num_images: int, operations_per_s: float, overhead_s: float = 0.0) -> float:
+        """Return how long a batch takes at a speed: operations over speed, and what each batch costs besides."""
+        return overhead_s + num_images * self.operations / operations_per_s
