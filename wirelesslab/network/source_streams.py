@@ -102,6 +102,42 @@ def first_uniforms(memory: Memory) -> NDArray[np.float64]:
     return _unit(philox(memory["key"], np.zeros(memory["count"].size, np.uint64), FIRST))
 
 
+@_jit
+def run_rated(
+    next_s: NDArray[np.float64],
+    rate_per_s: NDArray[np.float64],
+    keys: NDArray[np.uint64],
+    counts: NDArray[np.int64],
+    until_s: float,
+) -> NDArray[np.int64]:
+    """Move dates that are not after `until_s` on by exponential gaps at each source's rate; return whose they were.
+
+    Args:
+        next_s: Date of each source, shape (U,); changed in place.
+        rate_per_s: Of each, shape (U,).
+        keys: Of the streams, shape (U, 2).
+        counts: Of draws so far, shape (U,); changed in place.
+        until_s: What is not after that is past.
+
+    Returns:
+        Sources, ascending.
+    """
+    who = np.empty(next_s.size, np.int64)
+    num = 0
+    one = np.empty(1, np.uint64)
+    for source in range(next_s.size):
+        if next_s[source] <= until_s:
+            who[num] = source
+            num += 1
+            while next_s[source] <= until_s:
+                one[0] = np.uint64(counts[source])
+                block = philox(keys[source : source + 1], one, NEXT)
+                counts[source] += 1
+                unit = (float(block[0, 0] >> np.uint64(12)) + 0.5) * 2.0**-52
+                next_s[source] -= np.log(unit) / rate_per_s[source]
+    return who[:num]
+
+
 def _unit(blocks: NDArray[np.uint64]) -> NDArray[np.float64]:
     # 52 bits and a half: never 0, never 1, so every quantile function is finite
     return np.asarray(((blocks >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52)

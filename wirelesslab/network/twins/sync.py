@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from wirelesslab import check
-from wirelesslab.network.source_streams import Memory, begin_streams, first_uniforms, uniforms
+from wirelesslab.network.source_streams import Memory, begin_streams, first_uniforms, run_rated, uniforms
 
 Rng = np.random.Generator
 Look = Callable[[], NDArray[np.float64]]
@@ -310,13 +310,7 @@ class RatedSync:
 
     def due(self, memory: Memory, now_s: float, _look: Look, /) -> NDArray[np.int64]:
         """Return whose date has come."""
-        next_s, latest = memory["next_s"], _latest(now_s)
-        who = (next_s <= latest).nonzero()[0]
-        late = who
-        while late.size:
-            next_s[late] -= np.log(uniforms(memory, late)[:, 0]) / memory["rate_per_s"][late]
-            late = late[next_s[late] <= latest]
-        return who
+        return run_rated(memory["next_s"], memory["rate_per_s"], memory["key"], memory["count"], _latest(now_s))
 
     def forget(self, _memory: Memory, _who: NDArray[np.int64], /) -> None:
         """The future does not hang on the past."""

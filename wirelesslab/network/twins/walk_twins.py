@@ -104,6 +104,7 @@ class WalkTwins:
         )
         self.sync, self.carriage, self.source, self.at = sync, carriage, source, at
         self.kept, self.name = memory, name
+        self._weights = self.weights.tolist()  # reading a list costs less than reading an array
 
     # --- the actor -----------------------------------------------------------------------------------------
 
@@ -141,23 +142,22 @@ class WalkTwins:
         if next_s < math.inf:
             self._state.due = self._network.agenda.after(exact_delay(self._network.now_s, next_s), self.tick)
 
-    def _look(self, who: Any, now: float) -> NDArray[np.float64]:
-        """Let things walk until now; return where these are."""
-        state = self._state
-        spread_m = np.sqrt(0.5 * self.weights[who] * (now - state.moved_s[who]))
-        state.place_m[who] += spread_m[:, None] * state.rng.standard_normal((spread_m.size, 2))
-        state.moved_s[who] = now
-        return state.place_m[who]
+    def _look(self, one: int, now: float) -> tuple[float, float]:
+        """Let a thing walk until now; return where it is."""
+        state, place_m = self._state, self._state.place_m[one]
+        spread_m = math.sqrt(0.5 * self._weights[one] * (now - float(state.moved_s[one])))
+        x_m, y_m = (float(at) + spread_m * state.rng.standard_normal() for at in place_m.tolist())
+        place_m[0], place_m[1], state.moved_s[one] = x_m, y_m, now
+        return x_m, y_m
 
     def tick(self) -> None:
         """Send whose turn it is; called by the agenda."""
         network, state = self._network, self._state
         now = network.now_s
         for one in self.sync.due(state.memory, now, _nothing).tolist():
-            who = np.array([one])
             state.sent[one] += 1
-            said = (who, state.sent[who], now, self._look(who, now))
-            payload = said if self.carriage.heard(state.bag, 1)[0] else None
+            said = (one, int(state.sent[one]), now, self._look(one, now))
+            payload = said if not self.carriage.loss or self.carriage.heard(state.bag, 1)[0] else None
             self.carriage.send(network, state.bag, self, payload, source=self.source, sink=self.at)
         self._sleep()
 
@@ -170,14 +170,17 @@ class WalkTwins:
         """Take a message that no slice carried; called by the agenda."""
         self._hear(self._state.bag.arrived(number))
 
-    def _hear(self, said: tuple[Any, ...] | None) -> None:
+    def _hear(self, said: tuple[int, int, float, tuple[float, float]] | None) -> None:
         if said is None:
             return
-        state, (who, version, stamp_s, place_m) = self._state, said
-        off_m, span_s = place_m - state.mirror.values["position"][who], stamp_s - state.mirror.stamp_s[who]
-        if state.mirror.take(who, version, stamp_s, {"position": place_m}, self._network.now_s).size and span_s > 0:
-            state.strayed[who] = self.kept * state.strayed[who] + np.square(off_m).sum(axis=1) / span_s
-            state.heard[who] = self.kept * state.heard[who] + 1
+        state, (one, version, stamp_s, (x_m, y_m)) = self._state, said
+        mirror = state.mirror
+        known_m, span_s = mirror.values["position"][one].tolist(), stamp_s - float(mirror.stamp_s[one])
+        place_m = {"position": np.array([[x_m, y_m]])}
+        if mirror.take(np.array([one]), np.array([version]), stamp_s, place_m, self._network.now_s).size and span_s > 0:
+            strayed = ((x_m - known_m[0]) ** 2 + (y_m - known_m[1]) ** 2) / span_s
+            state.strayed[one] = self.kept * float(state.strayed[one]) + strayed
+            state.heard[one] = self.kept * float(state.heard[one]) + 1
 
     def set_rates(self, rates_per_s: ArrayLike, /) -> None:
         """Let things be sent at these rates from now on; called for `SetSync`.
@@ -218,7 +221,8 @@ class WalkTwins:
 
     def truth_m(self) -> NDArray[np.float64]:
         """Return where things are now, shape (N, 2): for judges, and for who sits where the things are."""
-        return self._look(np.arange(self.weights.size), self._network.now_s).copy()
+        now = self._network.now_s
+        return np.array([self._look(one, now) for one in range(self.weights.size)])
 
     def errors_m(self) -> NDArray[np.float64]:
         """Return how far what is known is from where things are now, shape (N,): for judges."""

@@ -1,0 +1,97 @@
+"""What the tasks about sync rates have in common: who is mirrored, what is seen, and how actions become rates."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from gymnasium.spaces import Box
+from numpy.typing import NDArray
+
+from wirelesslab import check
+
+FEATURES = ("age (s)", "rate in force (1/s)", "straying per second (dB re 1 m^2/s)", "strayings remembered")
+AGE, RATE, STRAYING, HEARD = range(4)
+LOWEST_DB, HIGHEST_DB, OLDEST_S = -60.0, 60.0, 1000.0  # bounds of what is shown
+
+Charge = Literal["ages", "expected ages"]
+CHARGES: tuple[Charge, ...] = ("ages", "expected ages")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyncSetting:
+    """N things wander; each has a twin, whose mean squared error is the thing's weight times the twin's age.
+
+    Attributes:
+        num_twins: N.
+        sigma: Spread of the weights' logarithms; they are lognormal of median 1 m^2/s, drawn for each episode, and
+            never shown.
+        budget_per_s: What the sync rates of all twins add up to. The default is one a second for each.
+        step_s: For how long rates hold until they are set anew.
+        num_steps: Of an episode, which then is cut off.
+        spread: The greatest rate that can be set is so many times the least.
+        memory: By what each measured straying counts less with each later one.
+        old_s: A twin that is older than this is counted in ``info["cost"]``.
+        charge: What the reward charges: the ages that came about, or those to be expected of the rates set, given the
+            ages at the step's beginning, which are less noisy: for training in the reduced model alone.
+    """
+
+    num_twins: int = 16
+    sigma: float = 1.0
+    budget_per_s: float = 16.0
+    step_s: float = 0.25
+    num_steps: int = 960
+    spread: float = 1000.0
+    memory: float = 0.97
+    old_s: float = 10.0
+    charge: Charge = "ages"
+
+    def __post_init__(self) -> None:
+        check.positive_integer(num_twins=self.num_twins, num_steps=self.num_steps)
+        check.within(0, math.inf, sigma=self.sigma)
+        check.positive(budget_per_s=self.budget_per_s, step_s=self.step_s, old_s=self.old_s)
+        check.within(0, 1, memory=self.memory)
+        check.one_of(CHARGES, charge=self.charge)
+        if not 1 < self.spread < math.inf:
+            msg = f"spread: got {self.spread}, expected a finite number above 1: the greatest rate over the least"
+            raise ValueError(msg)
+
+    @property
+    def observations(self) -> Box:
+        """A row of `FEATURES` for each twin, shape (num_twins, 4), float32."""
+        most_heard = min(1 / (1 - self.memory) if self.memory < 1 else math.inf, 1e6)
+        low = np.array([0.0, 0.0, LOWEST_DB, 0.0], np.float32)
+        high = np.array([OLDEST_S, self.budget_per_s, HIGHEST_DB, most_heard * 1.001], np.float32)
+        rows = (self.num_twins, 1)
+        return Box(np.tile(low, rows), np.tile(high, rows), dtype=np.float32)
+
+    @property
+    def actions(self) -> Box:
+        """A number in [0, 1] for each twin: see `rates_of`."""
+        return Box(0.0, 1.0, (self.num_twins,), np.float32)
+
+    def rates_of(self, actions: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the rates that actions mean, which use the budget exactly: budget spread^a_i / sum_j spread^a_j.
+
+        Args:
+            actions: Numbers in [0, 1], shape (..., num_twins). Equal ones mean equal rates.
+
+        Examples:
+            >>> setting = SyncSetting(num_twins=2, budget_per_s=11.0, spread=100.0)
+            >>> setting.rates_of(np.array([0.5, 1.0])).round(6).tolist()
+            [1.0, 10.0]
+        """
+        parts = np.exp(math.log(self.spread) * np.asarray(actions, np.float64))
+        return np.asarray(self.budget_per_s * parts / parts.sum(axis=-1, keepdims=True))
+
+    def actions_of(self, rates: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the actions that mean rates in these proportions, the middle of their range at 0.5.
+
+        Where they differ by more than `spread`, the greatest and the least are cut.
+
+        Args:
+            rates: All above 0, shape (..., num_twins).
+        """
+        logs = np.log(np.asarray(rates, np.float64))
+        middle = (logs.max(axis=-1, keepdims=True) + logs.min(axis=-1, keepdims=True)) / 2
+        return np.asarray(np.clip(0.5 + (logs - middle) / math.log(self.spread), 0.0, 1.0))
