@@ -1,8 +1,8 @@
-"""Glyphs: letters and invented signs, drawn as strokes by a hand that never draws the same twice.
+"""Glyphs: letters, digits and invented signs, drawn as strokes by a hand that never draws the same twice.
 
-A class is a list of strokes between points of a grid: capital letters, or signs that a seed invents, as many as a study
-of few-shot learning wants. Each picture warps, turns and thickens its strokes anew from a random stream of its own,
-named by seed, split and number.
+A class is a list of strokes between points of a grid: capital letters, the ten digits (as many pictures as it takes to
+tell half a point of accuracy), or signs that a seed invents, as many as a study of few-shot learning wants. Each
+picture warps, turns and thickens its strokes anew from a random stream of its own, named by seed, split and number.
 """
 
 from dataclasses import dataclass
@@ -33,6 +33,18 @@ LETTERS: dict[str, Strokes] = {
     "Y": (((0, 0), (1, 1), (2, 0)), ((1, 1), (1, 2))),
     "Z": (((0, 0), (2, 0), (0, 2), (2, 2)),),
 }
+DIGITS: dict[str, Strokes] = {
+    "0": (((1, 0), (1.8, 0.5), (1.8, 1.5), (1, 2), (0.2, 1.5), (0.2, 0.5), (1, 0)),),
+    "1": (((0.5, 0.4), (1, 0), (1, 2)),),
+    "2": (((0.2, 0.4), (1, 0), (1.8, 0.5), (0.2, 2), (1.8, 2)),),
+    "3": (((0.2, 0.2), (1.2, 0), (1.7, 0.5), (1, 1), (1.8, 1.5), (1.2, 2), (0.2, 1.8)),),
+    "4": (((1.4, 2), (1.4, 0), (0.2, 1.3), (1.9, 1.3)),),
+    "5": (((1.7, 0), (0.4, 0), (0.3, 0.9), (1.3, 0.8), (1.8, 1.4), (1.2, 2), (0.2, 1.8)),),
+    "6": (((1.6, 0.1), (0.6, 0.7), (0.2, 1.5), (1, 2), (1.7, 1.5), (1.2, 1), (0.4, 1.2)),),
+    "7": (((0.2, 0), (1.8, 0), (0.8, 2)),),
+    "8": (((1, 1), (0.3, 0.5), (1, 0), (1.7, 0.5), (1, 1), (0.2, 1.5), (1, 2), (1.8, 1.5), (1, 1)),),
+    "9": (((1.7, 0.8), (0.8, 1), (0.3, 0.5), (1, 0), (1.7, 0.4), (1.5, 2)),),
+}
 CORNERS = [(float(x), float(y)) for x in range(3) for y in range(3)]
 
 
@@ -45,7 +57,8 @@ class Glyphs:
         validation: Pictures for choices.
         test: Pictures for the last word.
         side: Pixels, each way.
-        invented: How many signs are invented; 0 draws capital letters.
+        invented: How many signs are invented; 0 draws capital letters, or digits.
+        digits: Whether the ten digits are drawn.
         alphabet: Seed of the invention: worlds of one alphabet have the same classes, whatever seed draws pictures.
         warp: How far points of strokes wander, standard deviation as a share of a stroke's length of about 1.
         noise: Standard deviation of the noise upon all, of pixels in [0, 1].
@@ -56,6 +69,7 @@ class Glyphs:
     test: int = 300
     side: int = 28
     invented: int = 0
+    digits: bool = False
     alphabet: int = 0
     warp: float = 0.08
     noise: float = 0.05
@@ -69,11 +83,14 @@ class Glyphs:
         check.within(0, 0.5, warp=self.warp)
         check.within(0, 1, noise=self.noise)
         check.within(0, 2000, invented=self.invented)
+        if self.digits and self.invented:
+            msg = f"digits: got digits and {self.invented} invented signs, expected one or the other"
+            raise ValueError(msg)
 
     def signs(self) -> dict[str, Strokes]:
         """Return the strokes of each class by its name."""
         if not self.invented:
-            return LETTERS
+            return DIGITS if self.digits else LETTERS
         found: dict[frozenset[frozenset[tuple[float, float]]], Strokes] = {}
         rng = stream(self.alphabet, "alphabet")
         while len(found) < self.invented:
