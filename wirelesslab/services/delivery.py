@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from math import inf
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from wirelesslab import check
@@ -70,7 +71,11 @@ class Delivery:
         if origin in (caches or {}):
             msg = f"caches: got the origin {origin!r}, expected other nodes; the origin has all"
             raise ValueError(msg)
-        self.starts_s = None if starts_s is None else check.array(starts_s, (len(clients),), "clients", name="starts_s")
+        self.starts_s: list[float] = [inf] * len(clients)
+        if starts_s is not None:
+            starts = np.asarray(starts_s, float)
+            check.array(np.where(starts == inf, 0.0, starts), (len(clients),), "clients", name="starts_s")
+            self.starts_s = starts.tolist()
         self.origin, self.clients, self.name = origin, tuple(clients), name
         self.slice = slice if isinstance(slice, str) else slice.name
         self.chunk_bytes, self.window, self.timeout_s, self.damage_prob = chunk_bytes, window, timeout_s, damage_prob
@@ -84,12 +89,11 @@ class Delivery:
         self.held: list[dict[str, str]] = [dict(holds or {}) for _ in clients]
         self.downloads: list[Download] = []
         self.listeners: list[str] = []
-        self.retries = 0
+        self.retries, self._mail = 0, Mail[Message](self.slice, name)
         self._fetches: dict[tuple[int, str], Fetch] = {}
         self._damage: dict[tuple[Place, int], int] = {}
         self._payloads: dict[Key, Payload] = {}  # made from the releases, so no part of the state
         self._checked: set[Key] = set()
-        self._mail: Mail[Message] = Mail(self.slice, name)
 
     # --- beginning ----------------------------------------------------------------------------------------------------
 
@@ -101,9 +105,9 @@ class Delivery:
         """
         self._settle(network)
         self._rng = network.rng("damage", self.name)
-        for client, start_s in enumerate(() if self.starts_s is None else self.starts_s):
+        for client, start_s in enumerate(self.starts_s):
             if start_s < inf:
-                network.agenda.after(max(0.0, float(start_s) - network.now_s), self.fetch, client)
+                network.agenda.after(max(0.0, start_s - network.now_s), self.fetch, client)
 
     def _settle(self, network: "Network") -> None:
         self._network = network

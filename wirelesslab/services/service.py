@@ -87,8 +87,13 @@ class Life:
         """From the beginning to the last end."""
         return self.instants_s[-1] - self.began_s
 
+    @property
+    def exact_delay(self) -> Fraction:
+        """The delay as a fraction: nothing is rounded away."""
+        return Fraction(self.instants_s[-1]) - Fraction(self.began_s)
+
     def exact_spans(self) -> dict[str, Fraction]:
-        """Return the spans as fractions, whose sum is the exact delay: nothing is rounded away."""
+        """Return the spans as fractions, whose sum is the exact delay."""
         instants = [Fraction(instant) for instant in self.instants_s]
         return {name: after - at for name, (at, after) in zip(self.ends_s, pairwise(instants), strict=True)}
 
