@@ -36,8 +36,9 @@ class Admission(gymnasium.Env[NDArray[np.float32], np.int64]):
     * Action: 0 refuses, 1 admits; a call that does not fit can only be refused (mask).
     * Transition: an admitted call holds its demand for its holding time; calls of class k arrive as a Poisson
       process, steady or drifting (`Load`). What comes does not depend on what was let in.
-    * Reward: what the class pays, when admitted. ``info["reward"]`` has it by class ("class 0", ...),
-      ``info["cost"]`` the refused call by class, ``info["time_s"]`` when the waiting caller called.
+    * Reward: what the class pays, when admitted; if ``relative``, as a share of what a full station earns per second.
+      ``info["reward"]`` has it by class ("class 0", ...), ``info["cost"]`` the refused call by class,
+      ``info["time_s"]`` when the waiting caller called.
     * Horizon: truncated after ``calls`` calls; it never terminates. What counts is reward per second in the long run:
       a discount of 0.99 to 0.995 per call sees some holding times ahead.
 

@@ -114,7 +114,7 @@ def reward_per_second(
     """
     check.positive_integer(calls=calls)
     check.non_negative_integer(warm_up=warm_up)
-    envs = AdmissionVector(len(seeds), replace(setting, calls=warm_up + calls + 1))
+    envs = AdmissionVector(len(seeds), replace(setting, calls=warm_up + calls + 1, relative=False))
     seen, infos = envs.reset(seed=list(seeds))
     num_classes = setting.sight.num_classes
     earned, began_s = np.zeros(len(seeds)), infos["time_s"]
@@ -162,7 +162,7 @@ def against_hindsight(policy: StationRule, setting: AdmissionSetting, seed: int,
     if len(setting.systems) != 1:
         msg = f"setting: got {len(setting.systems)} systems, expected one"
         raise ValueError(msg)
-    env = Admission(replace(setting, calls=num_calls))
+    env = Admission(replace(setting, calls=num_calls, relative=False))
     seen, info = env.reset(seed=seed)
     earned = 0.0
     for _ in range(num_calls):

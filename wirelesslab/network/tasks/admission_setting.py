@@ -67,6 +67,8 @@ class AdmissionSetting:
         memory_s: A call counts in the measured rate by exp(-age / memory_s); the station has been counting for
             `memory_s` when an episode begins.
         tariffs: Whether demand and reward of each class are seen: of use when systems differ.
+        relative: Whether a reward is paid as a share of what the station would earn per second if it were full of
+            its most rewarding class (`unit_of`): so that an agent of several systems heeds all alike.
         calls: Calls in an episode.
     """
 
@@ -76,6 +78,7 @@ class AdmissionSetting:
     rates: bool = True
     memory_s: float = 20.0
     tariffs: bool = False
+    relative: bool = False
     calls: int = 2_000
 
     def __post_init__(self) -> None:
@@ -116,6 +119,12 @@ class AdmissionSetting:
         rewards = [c.reward for s in self.systems for c in s.classes]
         low[sight.rewards], high[sight.rewards] = min(0.0, *rewards), max(1.0, *rewards)
         return gymnasium.spaces.Box(low.astype(np.float32), high.astype(np.float32), dtype=np.float32)
+
+
+def unit_of(system: LossSystem) -> float:
+    """Return what a station earns per second when it is full of its most rewarding class; 1 if none pays."""
+    most = max(c.reward / (c.demand * c.holding_s) for c in system.classes)
+    return system.capacity * most if most > 0 else 1.0
 
 
 class Sight(NamedTuple):
