@@ -155,8 +155,8 @@ class StructuredSparsity:
         if stage == "baseline":
             return self.classifier.apply(state, gradients)
         if stage == "tuning":
-            after = self._slowed(self.rate_factor).apply(state, gradients)
-            return after.with_part("weights", masked(after.part("weights"), state.part("masks")))
+            after, masks = self._slowed(self.rate_factor).apply(state, gradients), state.part("masks")
+            return after.with_part("weights", masked(after.part("weights"), masks)).with_part("masks", masks)
         step, steps = int(state.numbers["step"]), int(state.numbers["learning steps"])
         factor = self.rate_factor * (1.0 if step < self.first_share * steps else self.later_factor)
         learner, arrays = self._slowed(factor), list(gradients)
