@@ -38,8 +38,8 @@ LAYERS: dict[Layer, tuple[str, ...]] = {
     ),
     # Who decides.
     "control": (
-        "agents.agent", "agents.bandits", "agents.convex", "agents.mandate", "agents.plans", "agents.policy",
-        "agents.rehearsal", "agents.rules", "agents.ways", "planning",
+        "agents.agent", "agents.bandits", "agents.convex", "agents.interfaces", "agents.learned", "agents.mandate",
+        "agents.plans", "agents.policy", "agents.rehearsal", "agents.rules", "agents.ways", "planning",
     ),
     # What people see, and what they write.
     "report": (
@@ -49,7 +49,8 @@ LAYERS: dict[Layer, tuple[str, ...]] = {
         "tasks.admission_setting", "tasks.admission_vector", "tasks.draws",
         "tasks.placement", "tasks.placement_in_network", "tasks.placement_optimum", "tasks.placement_rows",
         "tasks.placement_rules", "tasks.placement_services",
-        "tasks.registration", "tasks.task", "theory_runs",
+        "tasks.registration", "tasks.slice_alloc", "tasks.slice_alloc_kernels", "tasks.slice_alloc_reduced",
+        "tasks.slice_alloc_rules", "tasks.slice_alloc_worlds", "tasks.task", "theory_runs",
         "theory_runs_radio", "trace", "twins.queue_studies", "workloads", "yaml_lines",
     ),
 }  # fmt: skip
