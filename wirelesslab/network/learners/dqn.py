@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 from wirelesslab import check
 from wirelesslab.network.dense_nets import DenseNet
 from wirelesslab.network.learners.moments import Moments
-from wirelesslab.network.learners.nets import Adam, Layout, numpy_outputs, outputs, policy_net
+from wirelesslab.network.learners.nets import Adam, Layout, numpy_outputs, outputs, policy_net, several_updates
 from wirelesslab.network.learners.policies import NEVER, Interface
 from wirelesslab.network.learners.replay import Replay, SeveralSteps, Transitions
 from wirelesslab.network.learners.steps import Step
 from wirelesslab.rng import stream
+
+MEAN_RATE = 0.1  # of the mean reward's steps beside those of the net
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,7 +159,7 @@ class _Learning:
         self.step, self.acts, self.updates = 0, 0, 0
         self.scale, self.mean_reward, self.loss = how.reward_scale, 0.0, float("nan")
         self.layers = self.layout.split(self.adam.numpy())[0][0]
-        self._update = tf.function(self._improve, autograph=False)
+        self._update = tf.function(self._improve, autograph=False, reduce_retracing=True)
         self.pauses_next = True
 
     def act(self, observations: NDArray[np.float32], masks: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -183,43 +185,48 @@ class _Learning:
             return
         if self.scale == 0:
             self.scale, self.mean_reward = self.replay.reward_scale(centre=how.centre)
-        while self.updates < due:
-            self._learn(self.replay.draw(stream(self.seed, "replay", self.updates), how.batch_size))
-            self.updates += 1
+        self._learn(self.replay.draw(stream(self.seed, "replay", self.updates), (due - self.updates, how.batch_size)))
         self.layers = self.layout.split(self.adam.numpy())[0][0]
 
     def _learn(self, drawn: Transitions) -> None:
-        how = self.how
-        rewards = self.scale * (drawn.rewards - np.float32(self.mean_reward) * drawn.weights)
+        """Do gradient steps, one for each batch of the first axis."""
+        how, num = self.how, len(drawn.rewards)
+        take = np.full(num, how.target_rate, np.float32)
+        if how.target_every:
+            take[:] = (self.updates + 1 + np.arange(num)) % how.target_every == 0
         rate = how.learning_rate * (1 - (1 - how.final_share) * min(1.0, self.step / self.steps))
-        loss, error = self._update(
-            self.moments.standard(drawn.observations), drawn.raw.astype(np.int32), rewards.astype(np.float32),
-            drawn.factors, self.moments.standard(drawn.next_observations), drawn.next_masks, np.float32(rate),
+        mean, loss = self._update(
+            self.moments.standard(drawn.observations), drawn.raw.astype(np.int32),
+            drawn.rewards * np.float32(self.scale), drawn.weights, drawn.factors, self.moments.standard(drawn.next_observations), drawn.next_masks, take,
+            np.float32(self.mean_reward * self.scale), np.float32(rate),
         )  # fmt: skip
-        self.loss = float(loss)
-        if how.centre:  # the mean reward goes where the errors point: unlike a mean of rewards it forgets exploration
-            self.mean_reward += 0.1 * how.learning_rate * float(error) / self.scale
-        if how.target_every and (self.updates + 1) % how.target_every == 0:
-            self.slow.assign(self.adam.values)
+        self.updates += num
+        self.mean_reward, self.loss = float(mean) / self.scale, float(loss)
 
-    def _improve(
-        self, observations: Any, actions: Any, rewards: Any, factors: Any, following: Any, masks: Any, rate: Any
-    ) -> tuple[Any, Any]:
+    def _improve(self, *given: Any) -> tuple[Any, Any]:
+        *batches, mean_reward, rate = given
+        return several_updates(lambda *batch: self._improve_once(*batch, rate=rate), batches, mean_reward)
+
+    def _improve_once(
+        self, seen: Any, actions: Any, rewards: Any, weights: Any, factors: Any, following: Any, masks: Any, take: Any,
+        mean_reward: Any, *, rate: Any,
+    ) -> tuple[Any, Any]:  # fmt: skip
         from wirelesslab.tensorflow import tf
 
         how = self.how
         slow = values_of(self.layout.tensors(self.slow)[0][0], following, dueling=how.dueling)
         quick = values_of(self.layout.tensors(self.adam.values)[0][0], following, dueling=how.dueling)
-        wanted = tf.stop_gradient(targets(rewards, factors, quick, slow, masks, double=how.double))
+        wanted = targets(rewards - mean_reward * weights, factors, quick, slow, masks, double=how.double)
         with tf.GradientTape() as tape:
-            all_values = values_of(self.layout.tensors(self.adam.values)[0][0], observations, dueling=how.dueling)
+            all_values = values_of(self.layout.tensors(self.adam.values)[0][0], seen, dueling=how.dueling)
             errors = wanted - tf.gather(all_values, actions, axis=1, batch_dims=1)
             size = tf.abs(errors)
             loss = tf.reduce_mean(tf.where(size < 1, 0.5 * errors**2, size - 0.5))  # Huber's
         self.adam.step(tape.gradient(loss, self.adam.values), rate)
-        if how.target_rate:
-            self.slow.assign_add(how.target_rate * (self.adam.values - self.slow))
-        return loss, tf.reduce_mean(errors)
+        self.slow.assign_add(take * (self.adam.values - self.slow))
+        if how.centre:  # the mean reward goes where the errors point: unlike a mean of rewards it forgets exploration
+            mean_reward += MEAN_RATE * rate * tf.reduce_mean(errors)
+        return mean_reward, loss
 
     def net(self) -> DenseNet:
         """Return the net whose greatest output is the best choice: values, or advantages where rows share it."""

@@ -86,7 +86,7 @@ def numpy_outputs(layers: Layers, inputs: Floats32) -> Floats32:
         values = values @ kernel + bias
         if number < len(layers) - 1:
             values = np.tanh(values)
-    return values.reshape(*inputs.shape[:-1], -1)
+    return values.reshape(*inputs.shape[:-1], values.shape[-1])
 
 
 def outputs(layers: Layers, inputs: Any, activation: str = "tanh", *, pool: bool = False) -> Any:
@@ -121,6 +121,30 @@ def policy_net(layers: Layers, moments: Moments, keep: slice = slice(None)) -> D
         arrays[f"kernel {number}"] = kernel[:, keep] if last else kernel
         arrays[f"bias {number}"] = bias[keep] if last else bias
     return DenseNet(arrays)
+
+
+def several_updates(update: Any, batches: Sequence[Any], mean_reward: Any) -> tuple[Any, Any]:
+    """Do one gradient step after the other within one call of a compiled function, in TensorFlow.
+
+    Args:
+        update: Called with the arrays of one step and the mean reward; returns the new mean reward and a loss.
+        batches: Arrays whose first axis counts the steps.
+        mean_reward: Before the first.
+
+    Returns:
+        The mean reward after the last, and its loss.
+    """
+    from wirelesslab.tensorflow import tf
+
+    num = tf.shape(batches[0])[0]
+
+    def body(at: Any, mean: Any, loss: Any) -> tuple[Any, Any, Any]:
+        del loss
+        return at + 1, *update(*(batch[at] for batch in batches), mean)
+
+    first = tf.constant(0), mean_reward, tf.constant(0.0)
+    _, mean_reward, loss = tf.while_loop(lambda at, *_: at < num, body, first, parallel_iterations=1)
+    return mean_reward, loss
 
 
 class Adam:

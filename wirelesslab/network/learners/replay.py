@@ -129,11 +129,12 @@ class Replay:
         self.place = (self.place + num) % self.capacity
         self.size = min(self.size + num, self.capacity)
 
-    def draw(self, rng: np.random.Generator, num: int) -> Transitions:
-        """Return transitions, each drawn anew from all."""
+    def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Transitions:
+        """Return transitions, each drawn anew from all, with first axes of that shape."""
         assert self.kept is not None
-        which = rng.integers(self.size, size=num)
-        return Transitions(*(part[which] for part in self.kept))
+        which = rng.integers(self.size, size=shape)
+        drawn: list[Any] = [part[which] for part in self.kept]
+        return Transitions(*drawn)
 
     def reward_scale(self, *, centre: bool) -> tuple[float, float]:
         """Return one over the root mean square of a step's reward, from its mean if `centre`, and that mean or 0."""

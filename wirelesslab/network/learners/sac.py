@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from wirelesslab import check
 from wirelesslab.network.dense_nets import DenseNet
 from wirelesslab.network.learners.moments import Moments
-from wirelesslab.network.learners.nets import Adam, Layout, numpy_outputs, outputs, policy_net
+from wirelesslab.network.learners.nets import Adam, Layout, numpy_outputs, outputs, policy_net, several_updates
 from wirelesslab.network.learners.policies import Interface
 from wirelesslab.network.learners.replay import Replay, SeveralSteps, Transitions
 from wirelesslab.network.learners.steps import Step
 from wirelesslab.rng import stream
 
+MEAN_RATE = 0.1  # of the mean reward's steps beside those of the critics
 LEAST_LOG_SPREAD, MOST_LOG_SPREAD = -5.0, 2.0
 
 
@@ -116,7 +117,7 @@ class _Learning:
         self.step, self.acts, self.updates = 0, 0, 0
         self.scale, self.mean_reward, self.loss = how.reward_scale, 0.0, float("nan")
         self.layers = self.actor_layout.split(self.actor.numpy())[0][0]
-        self._update = tf.function(self._improve, autograph=False)
+        self._update = tf.function(self._improve, autograph=False, reduce_retracing=True)
         self.pauses_next = True
 
     def act(self, observations: NDArray[np.float32], masks: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -142,24 +143,22 @@ class _Learning:
             return
         if self.scale == 0:
             self.scale, self.mean_reward = self.replay.reward_scale(centre=how.centre)
-        while self.updates < due:
-            self._learn(self.replay.draw(stream(self.seed, "replay", self.updates), how.batch_size))
-            self.updates += 1
+        self._learn(self.replay.draw(stream(self.seed, "replay", self.updates), (due - self.updates, how.batch_size)))
         self.layers = self.actor_layout.split(self.actor.numpy())[0][0]
 
     def _learn(self, drawn: Transitions) -> None:
-        how = self.how
-        rewards = self.scale * (drawn.rewards - np.float32(self.mean_reward) * drawn.weights)
+        """Do gradient steps, one for each batch of the first axis."""
+        how, num = self.how, len(drawn.rewards)
         rate = how.learning_rate * (1 - (1 - how.final_share) * min(1.0, self.step / self.steps))
-        shape = 2, how.batch_size, self.interface.size
+        shape = num, 2, how.batch_size, self.interface.size
         noise = stream(self.seed, "noise", self.updates).standard_normal(shape, np.float32)
-        loss, error = self._update(
-            self.moments.standard(drawn.observations), np.tanh(drawn.raw), rewards.astype(np.float32), drawn.factors,
-            self.moments.standard(drawn.next_observations), noise, np.float32(rate),
+        mean, loss = self._update(
+            self.moments.standard(drawn.observations), np.tanh(drawn.raw), drawn.rewards * np.float32(self.scale),
+            drawn.weights, drawn.factors, self.moments.standard(drawn.next_observations), noise,
+            np.float32(self.mean_reward * self.scale), np.float32(rate),
         )  # fmt: skip
-        self.loss = float(loss)
-        if how.centre:
-            self.mean_reward += 0.1 * how.learning_rate * float(error) / self.scale
+        self.updates += num
+        self.mean_reward, self.loss = float(mean) / self.scale, float(loss)
 
     def _law(self, actor: Any, seen: Any) -> tuple[Any, Any]:
         from wirelesslab.tensorflow import tf
@@ -174,15 +173,20 @@ class _Learning:
         first, second = self.critic_layout.tensors(critics)[0]
         return outputs(first, both, "relu", pool=True)[:, 0], outputs(second, both, "relu", pool=True)[:, 0]
 
-    def _improve(
-        self, seen: Any, actions: Any, rewards: Any, factors: Any, following: Any, noise: Any, rate: Any
-    ) -> tuple[Any, Any]:
+    def _improve(self, *given: Any) -> tuple[Any, Any]:
+        *batches, mean_reward, rate = given
+        return several_updates(lambda *batch: self._improve_once(*batch, rate=rate), batches, mean_reward)
+
+    def _improve_once(
+        self, seen: Any, actions: Any, rewards: Any, weights: Any, factors: Any, following: Any, noise: Any,
+        mean_reward: Any, *, rate: Any,
+    ) -> tuple[Any, Any]:  # fmt: skip
         from wirelesslab.tensorflow import tf
 
         heat = tf.exp(self.heat.values[0])
         next_actions, next_logs = squeezed_log_density(*self._law(self.actor.values, following), noise[0])
         later = tf.minimum(*self._worth(self.slow, following, next_actions)) - heat * next_logs
-        wanted = rewards + factors * later
+        wanted = rewards - mean_reward * weights + factors * later
         with tf.GradientTape() as tape:
             first, second = self._worth(self.critics.values, seen, actions)
             loss = 0.5 * tf.reduce_mean((first - wanted) ** 2 + (second - wanted) ** 2)
@@ -193,7 +197,9 @@ class _Learning:
         self.actor.step(tape.gradient(regret, self.actor.values), rate)
         self.heat.step(heat_gradient(logs, self.how.target_entropy * self.interface.size)[None], rate)
         self.slow.assign_add(self.how.target_rate * (self.critics.values - self.slow))
-        return loss, tf.reduce_mean(wanted - first)
+        if self.how.centre:
+            mean_reward += MEAN_RATE * rate * tf.reduce_mean(wanted - first)
+        return mean_reward, loss
 
     def net(self) -> DenseNet:
         """Return the policy's net: medians on the whole line."""
