@@ -13,7 +13,7 @@ from wirelesslab.network.slice_manager import SliceManager
 from wirelesslab.network.slices import Slice, SNssai
 from wirelesslab.rng import stream
 
-SYSTEM = LossSystem(capacity=6, classes=(CallClass(arrival_rate=8), CallClass(arrival_rate=2, demand=3, reward=6.0)))
+SYSTEM = LossSystem(capacity=6, classes=(CallClass(arrival_rate=8), CallClass(arrival_rate=2, demand=3, reward=4.5)))
 LINK = ("transport", ("edge-1", "edge-2"))
 DEMANDS = {f"small_{i}": 1 for i in range(6)} | {f"large_{i}": 3 for i in range(3)}
 
