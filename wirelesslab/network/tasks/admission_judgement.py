@@ -5,6 +5,7 @@ A trained policy and a baseline are judged alike, by what they answer to observa
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -85,10 +86,14 @@ def gap_reached(policy: StationRule, setting: AdmissionSetting, system: LossSyst
     it earns with those that it does measure.
     """
     run = long_run(tabulate_policy(policy, setting, system), system)
-    return Gap(
-        run.reward_rate, reward_rate(CompleteSharing(system), system), best_trunk_reservation(system)[1],
-        OptimalAdmission.solve(system).reward_rate, tuple(run.blocking.tolist()),
-    )  # fmt: skip
+    return Gap(run.reward_rate, *_references(system), tuple(run.blocking.tolist()))
+
+
+@lru_cache(maxsize=64)
+def _references(system: LossSystem) -> tuple[float, float, float]:
+    """Return what complete sharing, the best trunk reservation and the best rule of all earn."""
+    sharing, trunk = reward_rate(CompleteSharing(system), system), best_trunk_reservation(system)[1]
+    return sharing, trunk, OptimalAdmission.solve(system).reward_rate
 
 
 class Earned(NamedTuple):
