@@ -8,6 +8,8 @@ import numpy as np
 from benchmarks.timing import verdict
 from wirelesslab.network.tasks.admission import Admission
 from wirelesslab.network.tasks.admission_vector import AdmissionVector
+from wirelesslab.network.tasks.twin_sync import TwinSync
+from wirelesslab.network.tasks.twin_sync_reduced import TwinSyncReducedVector
 from wirelesslab.threads import one_thread
 
 TURN_S, TURNS = 1.0, 3
@@ -48,10 +50,36 @@ def admission() -> list[bool]:
     ]
 
 
+def twin_sync() -> list[bool]:
+    """Play `TwinSync` at rates drawn anew: a step holds the rates of 16 twins, and 4 messages on average."""
+    envs, env = TwinSyncReducedVector(VECTOR), TwinSync()
+    actions = np.random.default_rng(1).random((VECTOR, env.setting.num_twins)).astype(np.float32)
+    envs.reset(seed=1)
+    env.reset(seed=1)
+    at = 0
+
+    def many() -> int:
+        envs.step(actions)
+        return VECTOR
+
+    def one() -> int:
+        nonlocal at
+        at += 1
+        *_, over, _ = env.step(actions[at % VECTOR])
+        if over:
+            env.reset()
+        return 1
+
+    return [
+        verdict(f"TwinSync, {VECTOR} models of 16 twins, steps per second", steps_per_s(many), 1e6, at_least=True),
+        verdict("TwinSync, one network of 16 twins, steps per second", steps_per_s(one), 2_000, at_least=True),
+    ]
+
+
 def main() -> bool:
     """Print every figure beside its bar; return whether all hold."""
     with one_thread():
-        return all([*admission()])
+        return all([*admission(), *twin_sync()])
 
 
 if __name__ == "__main__":
