@@ -119,39 +119,57 @@ def read_graph(model: Any) -> Graph:
         msg = f"model: got {model.name!r} of {len(model.inputs)} inputs and {len(model.outputs)} outputs, expected one "
         raise ValueError(msg + "of each")
     nodes: dict[str, Node] = {}
-    made: dict[int, str] = {}  # by the identity of the symbolic tensor
-    space: dict[str, str] = {}
-    given = model.inputs[0]
-    made[id(given)] = IMAGE
-    nodes[IMAGE] = Node(IMAGE, "InputLayer", None, (), IMAGE, int(given.shape[-1]), 1)
-    space[IMAGE] = IMAGE
-    waiting = [layer for layer in model.layers if type(layer).__name__ != "InputLayer"]
-    while waiting:
-        ready = next((layer for layer in waiting if all(id(t) in made for t in _inputs(layer))), None)
-        if ready is None:
-            msg = f"model: layer {waiting[0].name!r} reads what no layer of {model.name!r} makes; cannot be exported"
-            raise ValueError(msg)
-        waiting.remove(ready)
-        node = _node(ready, tuple(made[id(t)] for t in _inputs(ready)), nodes, id(ready.output) == id(model.outputs[0]))
-        nodes[node.name] = node
-        space[node.name] = node.name if node.kind in WEIGHTED else space[node.inputs[0]]
-        for other in node.inputs[1:]:
-            one, two = space[node.name], space[other]
-            space = {name: one if root == two else root for name, root in space.items()}
-        made[id(ready.output)] = node.name
+    space = {IMAGE: IMAGE}
+    nodes[IMAGE] = Node(IMAGE, "InputLayer", None, (), IMAGE, int(model.inputs[0].shape[-1]), 1)
+    links, last = _links(model)
+    while waiting := [name for name in links if name not in nodes]:
+        name = next((n for n in waiting if all(i in nodes for i in links[n])), None)
+        if name is None:
+            raise _refused(model.get_layer(waiting[0]), "nothing leads to it")
+        nodes[name] = node = _node(model.get_layer(name), links[name], nodes, name == last)
+        space[name] = name if node.kind in WEIGHTED else space[node.inputs[0]]
+        for other in node.inputs[1:] if node.kind not in WEIGHTED else ():
+            one, two = space[name], space[other]
+            space = {n: one if root == two else root for n, root in space.items()}
     placed = {
         name: Node(n.name, n.kind, n.layer, n.inputs, space[name], n.channels, n.positions) for name, n in nodes.items()
     }
-    return Graph(placed, made[id(model.outputs[0])], _blocks(placed))
+    return Graph(placed, last, _blocks(placed))
 
 
-def _inputs(layer: Any) -> list[Any]:
-    try:
-        found = layer.input
-        layer.output  # noqa: B018  (raises as well)
-    except (AttributeError, ValueError):
-        raise _refused(layer, "it is used more than once, or nowhere") from None
-    return list(found) if isinstance(found, list | tuple) else [found]
+def _links(model: Any) -> tuple[dict[str, tuple[str, ...]], str]:
+    """Return the names of the layers that each layer reads, and of the last layer, by the model's own description."""
+    config = model.get_config() if hasattr(model, "get_config") else {}
+    if "layers" not in config:
+        msg = f"model: got {model.name!r} of class {type(model).__name__}, expected a functional or sequential model"
+        raise ValueError(msg)
+    links: dict[str, tuple[str, ...]] = {}
+    before = IMAGE
+    for said in config["layers"]:
+        name = said["config"]["name"]
+        if said["class_name"] == "InputLayer":
+            continue
+        if "inbound_nodes" not in said:  # sequential: each reads the one before
+            links[name], before = (before,), name
+            continue
+        if len(said["inbound_nodes"]) != 1:
+            raise _refused(model.get_layer(name), "it is used more than once")
+        read = _tensors(said["inbound_nodes"][0])
+        entries = [one["config"]["name"] for one in config["layers"] if one["class_name"] == "InputLayer"]
+        links[name] = tuple(IMAGE if one in entries else one for one in read)
+    ends = config.get("output_layers", [before])
+    while isinstance(ends, list):
+        ends = ends[0]
+    return links, ends
+
+
+def _tensors(said: Any) -> list[str]:
+    """Return the names of the layers whose outputs are mentioned, in order."""
+    if isinstance(said, dict):
+        if said.get("class_name") == "__keras_tensor__":
+            return [said["config"]["keras_history"][0]]
+        said = list(said.values())
+    return [name for one in said for name in _tensors(one)] if isinstance(said, list | tuple) else []
 
 
 def _refused(layer: Any, why: str) -> ValueError:
