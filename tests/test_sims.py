@@ -38,6 +38,7 @@ SMALL = {
     "million_devices": "--detectors matched-filter --num-antennas 4 --pilot-lengths 16 --replicas 2 --bands 6,16"
     " --codebook-devices 100 --most-active 6 --frames 4 --draws 1 --run-s 30",
     "terngrad_killed_worker": "--replicas 2 --steps 3",
+    "train_agent": "--steps 1024 --episodes 3 --trainings 2",
     "growth": "--users 200,400,2000 --fit-from 100 --rounds 2 --processes 1",
 }
 

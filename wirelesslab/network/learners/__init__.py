@@ -9,7 +9,8 @@ from wirelesslab.network.learners.keeping import Keep
 from wirelesslab.network.learners.policies import Interface, Trained, load_policy, save_policy
 from wirelesslab.network.learners.ppo import PPO
 from wirelesslab.network.learners.sac import SAC
-from wirelesslab.network.learners.training import Progress, train
+from wirelesslab.network.learners.training import hold_to_one_thread, train
+from wirelesslab.network.learners.watching import Progress
 
 __all__ = [
     "DQN",
@@ -20,6 +21,7 @@ __all__ = [
     "Progress",
     "Trained",
     "evaluate",
+    "hold_to_one_thread",
     "load_policy",
     "save_policy",
     "train",

@@ -22,7 +22,7 @@ from wirelesslab.network.learners.replay import Replay, SeveralSteps, Transition
 from wirelesslab.network.learners.steps import Step
 from wirelesslab.rng import stream
 
-MEAN_RATE = 0.1  # of the mean reward's steps beside those of the net
+MEAN_RATE = 0.01  # of an error goes into the mean reward at each gradient step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,7 @@ class DQN:
         target_rate: How much of the net the slow net takes over at each gradient step; 0 with `target_every`.
         target_every: Gradient steps after which the slow net becomes the net; 0 with `target_rate`.
         clip_norm: Largest norm of a gradient.
-        reward_scale: What rewards are multiplied by; 0 takes one over their root mean square in the warm-up.
+        reward_scale: What rewards are multiplied by; 0 makes returns of the order of 1, from what the warm-up saw.
     """
 
     hidden: tuple[int, ...] = (64, 64)
@@ -184,7 +184,7 @@ class _Learning:
         if due <= self.updates or self.replay.size == 0:
             return
         if self.scale == 0:
-            self.scale, self.mean_reward = self.replay.reward_scale(centre=how.centre)
+            self.scale, self.mean_reward = self.replay.reward_scale(how.discount, centre=how.centre)
         self._learn(self.replay.draw(stream(self.seed, "replay", self.updates), (due - self.updates, how.batch_size)))
         self.layers = self.layout.split(self.adam.numpy())[0][0]
 
@@ -197,7 +197,8 @@ class _Learning:
         rate = how.learning_rate * (1 - (1 - how.final_share) * min(1.0, self.step / self.steps))
         mean, loss = self._update(
             self.moments.standard(drawn.observations), drawn.raw.astype(np.int32),
-            drawn.rewards * np.float32(self.scale), drawn.weights, drawn.factors, self.moments.standard(drawn.next_observations), drawn.next_masks, take,
+            drawn.rewards * np.float32(self.scale), drawn.weights, drawn.factors,
+            self.moments.standard(drawn.next_observations), drawn.next_masks, take,
             np.float32(self.mean_reward * self.scale), np.float32(rate),
         )  # fmt: skip
         self.updates += num
@@ -225,7 +226,7 @@ class _Learning:
         self.adam.step(tape.gradient(loss, self.adam.values), rate)
         self.slow.assign_add(take * (self.adam.values - self.slow))
         if how.centre:  # the mean reward goes where the errors point: unlike a mean of rewards it forgets exploration
-            mean_reward += MEAN_RATE * rate * tf.reduce_mean(errors)
+            mean_reward += MEAN_RATE * tf.reduce_mean(errors)
         return mean_reward, loss
 
     def net(self) -> DenseNet:

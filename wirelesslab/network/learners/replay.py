@@ -136,13 +136,18 @@ class Replay:
         drawn: list[Any] = [part[which] for part in self.kept]
         return Transitions(*drawn)
 
-    def reward_scale(self, *, centre: bool) -> tuple[float, float]:
-        """Return one over the root mean square of a step's reward, from its mean if `centre`, and that mean or 0."""
+    def reward_scale(self, discount: float, *, centre: bool) -> tuple[float, float]:
+        """Return what rewards are multiplied by, and their mean if they are to be centred, else 0.
+
+        Independent rewards of the root mean square found here add up to discounted returns whose spread is it over
+        sqrt(1 - discount²): scaled, returns are of the order of 1, whatever the units and the discount.
+        """
         assert self.kept is not None
         rewards = self.kept.rewards[: self.size].astype(np.float64) / self.kept.weights[: self.size]
         middle = float(rewards.mean()) if centre else 0.0
         size = float(np.sqrt(np.mean((rewards - middle) ** 2)))
-        return (1 / size if size > 1e-9 * (1 + abs(middle)) else 1.0), middle
+        long = np.sqrt(max(1 - discount, 1e-4))
+        return (float(long / size) if size > 1e-9 * (1 + abs(middle)) else 1.0), middle
 
     def _refuse_size(self) -> None:
         """Refuse a memory that no checkpoint could hold."""

@@ -20,7 +20,7 @@ from wirelesslab.network.learners.replay import Replay, SeveralSteps, Transition
 from wirelesslab.network.learners.steps import Step
 from wirelesslab.rng import stream
 
-MEAN_RATE = 0.1  # of the mean reward's steps beside those of the critics
+MEAN_RATE = 0.01  # of an error goes into the mean reward at each gradient step
 LEAST_LOG_SPREAD, MOST_LOG_SPREAD = -5.0, 2.0
 
 
@@ -42,7 +42,7 @@ class SAC:
         target_rate: How much of the critics the slow ones take over at each gradient step.
         first_temperature: Of the policy's entropy, at the beginning, in units of scaled rewards.
         target_entropy: Nats wanted for each number of an action, on [-1, 1], where even drawing has log 2.
-        reward_scale: What rewards are multiplied by; 0 takes one over their root mean square in the warm-up.
+        reward_scale: What rewards are multiplied by; 0 makes rewards of the order of 1, from what the warm-up saw.
     """
 
     hidden: tuple[int, ...] = (64, 64)
@@ -142,7 +142,7 @@ class _Learning:
         if due <= self.updates or self.replay.size == 0:
             return
         if self.scale == 0:
-            self.scale, self.mean_reward = self.replay.reward_scale(centre=how.centre)
+            self.scale, self.mean_reward = self.replay.reward_scale(0.0, centre=how.centre)
         self._learn(self.replay.draw(stream(self.seed, "replay", self.updates), (due - self.updates, how.batch_size)))
         self.layers = self.actor_layout.split(self.actor.numpy())[0][0]
 
@@ -198,7 +198,7 @@ class _Learning:
         self.heat.step(heat_gradient(logs, self.how.target_entropy * self.interface.size)[None], rate)
         self.slow.assign_add(self.how.target_rate * (self.critics.values - self.slow))
         if self.how.centre:
-            mean_reward += MEAN_RATE * rate * tf.reduce_mean(wanted - first)
+            mean_reward += MEAN_RATE * tf.reduce_mean(wanted - first)
         return mean_reward, loss
 
     def net(self) -> DenseNet:

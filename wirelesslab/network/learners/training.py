@@ -7,8 +7,8 @@ does not count).
 """
 
 import time
+import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,57 +19,15 @@ from wirelesslab.network.learners import keeping
 from wirelesslab.network.learners.keeping import Checkpoint, Keep
 from wirelesslab.network.learners.policies import Interface, Trained
 from wirelesslab.network.learners.steps import Learner, Learning, Step
+from wirelesslab.network.learners.watching import Progress
 from wirelesslab.rng import stream
 from wirelesslab.threads import one_blas_thread
-from wirelesslab.units import readable_seconds
 
 if TYPE_CHECKING:
     from gymnasium.vector import VectorEnv
 
 Floats = NDArray[np.float64]
 POINTS = 100  # of the curve that a training leaves in its record
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What a watcher of a training is shown after every step.
-
-    Attributes:
-        step: Steps done, summed over environments.
-        steps: Steps planned.
-        seconds: Since this process began to train.
-        done_here: Steps that this process has done.
-        episodes: Episodes that have ended.
-        mean_return: Of the latest hundred of them; NaN before the first.
-        mean_reward: Per step, since the last point of the curve.
-        figures: Of the learner.
-    """
-
-    step: int
-    steps: int
-    seconds: float
-    done_here: int
-    episodes: int
-    mean_return: float
-    mean_reward: float
-    figures: Mapping[str, float] = field(default_factory=dict)
-
-    @property
-    def steps_per_s(self) -> float:
-        """Rate of training; NaN before the first step."""
-        return self.done_here / self.seconds if self.seconds > 0 and self.done_here else float("nan")
-
-    @property
-    def seconds_left(self) -> float:
-        """Estimated from the rate so far."""
-        return (self.steps - self.step) / self.steps_per_s
-
-    def __str__(self) -> str:
-        left = readable_seconds(self.seconds_left) if np.isfinite(self.seconds_left) else "?"
-        scores = f"{self.episodes} episodes, mean return {self.mean_return:.4g}, reward a step {self.mean_reward:.4g}"
-        own = "".join(f", {name} {value:.3g}" for name, value in self.figures.items())
-        done = f"{self.step / self.steps:4.0%}  {self.step} of {self.steps} steps"
-        return f"{done}, {self.steps_per_s:.4g} steps/s, {left} left; {scores}{own}"
 
 
 def interface_of(env: "VectorEnv[Any, Any, Any]") -> Interface:
@@ -92,6 +50,22 @@ def interface_of(env: "VectorEnv[Any, Any, Any]") -> Interface:
         raise TypeError(msg)
     low, high = (tuple(float(v) for v in ends.ravel()) for ends in (done.low, done.high))
     return Interface(observation_shape=shape, low=low, high=high)
+
+
+def hold_to_one_thread() -> None:
+    """Hold TensorFlow to one thread: two trainings with one seed are then equal, and small nets gain nothing by more.
+
+    To be called before TensorFlow has computed anything; too late, it warns.
+    """
+    from wirelesslab.tensorflow import tf
+
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(1)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+    except RuntimeError:
+        if tf.config.threading.get_intra_op_parallelism_threads() != 1:
+            msg = "threads: TensorFlow already runs with several; start a new process for trainings that repeat exactly"
+            warnings.warn(msg, stacklevel=2)
 
 
 def train(
@@ -305,3 +279,6 @@ def _finals(
     told = infos.get("final_info", {}).get("action_mask") if isinstance(infos.get("final_info"), Mapping) else None
     following_masks[which] = True if told is None else np.stack([np.asarray(told[i]) for i in which]).astype(bool)
     return following, following_masks
+
+
+__all__ = ["Keep", "Learner", "Progress", "hold_to_one_thread", "interface_of", "train"]

@@ -1,0 +1,184 @@
+"""Learners at work: they solve what can be solved by hand, begin anew rightly, and go on exactly where they were."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from gymnasium.spaces import Dict, MultiDiscrete
+from gymnasium.vector import AutoresetMode
+
+from tests.network.learner_worlds import Aim, Chain, best_of_chain, chain_values
+from wirelesslab.array_files import WeightFileError
+from wirelesslab.network.learners import DQN, PPO, SAC, Keep, train
+from wirelesslab.network.learners.training import interface_of
+
+QUICK_DQN = DQN(hidden=(32,), discount=0.9, warmup_steps=200, batch_size=64, steps_per_update=8, target_rate=0.02)
+QUICK_PPO = PPO(hidden=(32,), discount=0.9, rollout=32, minibatches=2, learning_rate=3e-3)
+QUICK_SAC = SAC(hidden=(32, 32), discount=0.9, warmup_steps=200, batch_size=64, steps_per_update=8)
+CASES = {
+    "DQN": (QUICK_DQN, Chain), "PPO": (QUICK_PPO, Chain), "PPO, numbers": (QUICK_PPO, Aim), "SAC": (QUICK_SAC, Aim),
+}  # fmt: skip
+
+
+def right(policy):
+    """Where a policy for the chain goes right."""
+    return policy.act_many(np.eye(5))
+
+
+# --- what can be solved by hand -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("learner", [QUICK_DQN, QUICK_PPO], ids=["DQN", "PPO"])
+@pytest.mark.parametrize("same_step", [True, False], ids=["same step", "next step"])
+def test_the_best_policy_of_a_chain_is_found(learner, same_step):
+    best, values = best_of_chain(0.9)
+    assert 0 < best.sum() < 5  # neither end is best from everywhere
+    policy = train(learner, Chain(same_step=same_step), steps=12_000, seed=1)
+    # the second-best policy loses 3 %
+    assert chain_values(right(policy), 0.9).sum() >= 0.98 * values.sum()
+
+
+def test_dqn_s_values_are_those_of_the_endless_chain_though_every_episode_is_cut_short():
+    # an episode of 5 steps is worth 5 at most; what is learned is the endless chain's worth, up to 10
+    learner = DQN(hidden=(32,), discount=0.9, warmup_steps=200, batch_size=64, steps_per_update=4, n_steps=1,
+                  reward_scale=1.0, target_rate=0.02, first_epsilon=0.5, last_epsilon=0.2)  # fmt: skip
+    policy = train(learner, Chain(horizon=5), steps=12_000, seed=2)
+    told = policy.net(np.eye(5)).max(axis=1)
+    # 10 %: the noise of one training of this length; without the value of what was cut off, less than half is told
+    np.testing.assert_allclose(told, best_of_chain(0.9)[1], rtol=0.1)
+
+
+@pytest.mark.parametrize("learner", [
+    dataclasses.replace(QUICK_DQN, discount=0.98, centre=True),
+    PPO(hidden=(32,), discount=1.0, rollout=32, minibatches=2, learning_rate=3e-3, centre=True),
+], ids=["DQN", "PPO"])  # fmt: skip
+def test_a_task_that_never_ends_is_solved_by_the_mean_reward(learner):
+    def mean_reward(policy):
+        return (1 - 0.9999) * chain_values(policy, 0.9999).mean()
+
+    best = max(mean_reward([bits >> place & 1 for place in range(5)]) for bits in range(32))
+    policy = train(learner, Chain(horizon=200), steps=16_000, seed=1)
+    assert mean_reward(right(policy)) >= 0.97 * best  # to push left everywhere loses 20 %
+
+
+@pytest.mark.parametrize("learner", [
+    PPO(hidden=(32,), rollout=16, learning_rate=3e-3, entropy=0.0),
+    SAC(hidden=(32, 32), warmup_steps=500, batch_size=128, steps_per_update=8),
+], ids=["PPO", "SAC"])  # fmt: skip
+@pytest.mark.parametrize("items", [0, 4], ids=["one", "rows"])
+def test_a_mark_that_is_told_is_hit(learner, items):
+    env = Aim(items=items)
+    policy = train(learner, env, steps=30_000 if isinstance(learner, PPO) else 10_000, seed=1)
+    env.reset(seed=9)
+    misses = (policy.act_many(env.seen()) - env.marks()) / 4
+    # to know no mark misses by 0.144 in the root mean square
+    assert np.sqrt((misses**2).mean()) < 0.03
+
+
+@pytest.mark.parametrize("learner", [QUICK_DQN, QUICK_PPO], ids=["DQN", "PPO"])
+@pytest.mark.parametrize("same_step", [True, False], ids=["same step", "next step"])
+def test_what_is_forbidden_is_never_done_in_training(learner, same_step):
+    train(learner, Chain(masked=True, same_step=same_step), steps=1_600, seed=1)  # the chain refuses it
+
+
+# --- one seed, one policy -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_one_seed_gives_one_policy_and_another_seed_another(case):
+    learner, world = CASES[case]
+    first, again, other = (train(learner, world(), steps=1_500, seed=seed).net.digest for seed in (1, 1, 2))
+    assert first == again != other
+
+
+class Killed(Exception):
+    """Stands for the end of a process."""
+
+
+@pytest.mark.parametrize("tells", [True, False], ids=["goes on", "begins anew"])
+@pytest.mark.parametrize("case", CASES)
+def test_a_training_that_was_killed_gives_the_policy_of_one_that_was_not(case, tells, tmp_path):
+    learner, world = CASES[case]
+    if not tells and world is Aim:
+        pytest.skip("the mark tells its state")
+    make = (lambda: Chain(tells=tells, horizon=40)) if world is Chain else world
+
+    def killed(progress):
+        if progress.step >= 1_500:
+            raise Killed
+
+    keep = Keep(path=tmp_path / "killed", every_steps=600)
+    with pytest.raises(Killed):
+        train(learner, make(), steps=3_000, seed=1, keep=keep, show=killed)
+    assert keep.exists
+    begun = []
+    after = train(learner, make(), steps=3_000, seed=1, keep=keep, show=lambda p: begun.append(p.step))
+    assert begun[0] > 600  # it did go on
+    whole = train(learner, make(), steps=3_000, seed=1, keep=Keep(path=tmp_path / "whole", every_steps=600))
+    assert after.net.digest == whole.net.digest
+    assert after.record == whole.record
+    if tells:  # and writing checkpoints changes nothing
+        assert train(learner, make(), steps=3_000, seed=1).net.digest == whole.net.digest
+
+
+def test_a_finished_training_is_not_done_again(tmp_path):
+    keep = Keep(path=tmp_path / "training")
+    first = train(QUICK_PPO, Chain(), steps=1_024, seed=1, keep=keep)
+    steps = []
+    again = train(QUICK_PPO, Chain(), steps=1_024, seed=1, keep=keep, show=lambda p: steps.append(p.step))
+    assert steps == []
+    assert again.net.digest == first.net.digest
+
+
+def test_a_checkpoint_that_is_damaged_or_of_another_training_is_refused(tmp_path):
+    keep = Keep(path=tmp_path / "training.npz")
+    train(QUICK_PPO, Chain(), steps=1_024, seed=1, keep=keep)
+    with pytest.raises(WeightFileError, match=r"of another training .seed is 1, got 2"):
+        train(QUICK_PPO, Chain(), steps=1_024, seed=2, keep=keep)
+    with pytest.raises(WeightFileError, match="learner is 'PPO"):
+        train(QUICK_DQN, Chain(), steps=1_024, seed=1, keep=keep)
+    content = keep.path.read_bytes()
+    keep.path.write_bytes(content[:-50])
+    with pytest.raises(WeightFileError, match="holds no network"):
+        train(QUICK_PPO, Chain(), steps=1_024, seed=1, keep=keep)
+
+
+# --- what environments may and may not be ---------------------------------------------------------------
+
+
+def test_nan_from_an_environment_is_refused():
+    class Broken(Chain):
+        def seen(self):
+            return super().seen() * np.where(self.ages[:, None] == 3, np.nan, 1)
+
+    with pytest.raises(ValueError, match=r"observation: environment \d gave .*nan"):
+        train(QUICK_PPO, Broken(), steps=1_000, seed=1)
+
+
+def test_spaces_that_no_learner_knows_and_other_ways_to_begin_anew_are_refused():
+    env = Chain()
+    env.single_action_space = MultiDiscrete([2, 2])
+    with pytest.raises(TypeError, match="action_space: got MultiDiscrete"):
+        interface_of(env)
+    env.single_observation_space = Dict({})
+    with pytest.raises(TypeError, match="observation_space: got Dict"):
+        interface_of(env)
+    env = Chain()
+    env.metadata = {"autoreset_mode": AutoresetMode.DISABLED}
+    with pytest.raises(ValueError, match="autoreset_mode"):
+        train(QUICK_PPO, env, steps=100, seed=1)
+
+
+def test_progress_tells_rate_time_left_and_how_well_it_goes():
+    seen = []
+    policy = train(QUICK_DQN, Chain(), steps=2_000, seed=1, show=seen.append)
+    assert seen[-1].step == seen[-1].steps == 2_000
+    assert seen[-1].episodes == 2_000 // 25
+    assert "steps/s" in str(seen[-1])
+    assert "left" in str(seen[0])
+    assert seen[5].seconds_left > 0
+    assert len(policy.record["curve"]) == 100
+    # the curve's rewards are all rewards: their mean times the episode's length is the mean return
+    rewards = np.mean([point[1] for point in policy.record["curve"]])
+    returns = [point[2] for point in policy.record["curve"] if point[2] is not None]
+    assert rewards * 25 == pytest.approx(np.mean(returns), rel=1e-6)
