@@ -16,7 +16,7 @@ LAYERS: dict[Layer, tuple[str, ...]] = {
         "admission", "admission_runs", "areas", "clairvoyant", "contention", "fading", "fair_rates", "packet_sizes",
         "path_loss", "recovery", "series", "shares", "statistics", "theory", "trunk_online",
         "dense_nets", "learners.dqn", "learners.evaluation", "learners.keeping", "learners.moments", "learners.nets",
-        "learners.policies", "learners.ppo", "learners.replay", "learners.sac", "learners.steps", "learners.training",
+        "learners.policies", "learners.ppo", "learners.replay", "learners.sac", "learners.steps", "learners.training", "learners.watching",
         "twins.dense_training", "twins.forecast_skill", "twins.forecast_training",
         "twins.forecasts", "twins.predictor_training", "twins.predictors",
     ),
