@@ -46,7 +46,7 @@ LAYERS: dict[Layer, tuple[str, ...]] = {
         "isolation", "kpis", "layers", "report_looks", "report_map", "report_page", "report_panels", "run",
         "saved_runs", "scenario", "scenario_models", "scenario_parts", "service_report",
         "tasks.admission", "tasks.admission_judgement", "tasks.admission_kernel", "tasks.admission_rules",
-        "tasks.admission_setting", "tasks.admission_vector", "tasks.draws",
+        "tasks.admission_setting", "tasks.admission_vector", "tasks.draws", "tasks.handover", "tasks.handover_rules", "tasks.handover_world",
         "tasks.placement", "tasks.placement_in_network", "tasks.placement_optimum", "tasks.placement_rows",
         "tasks.placement_rules", "tasks.placement_services",
         "tasks.registration", "tasks.slice_alloc", "tasks.slice_alloc_kernels", "tasks.slice_alloc_reduced",
