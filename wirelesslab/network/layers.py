@@ -49,6 +49,8 @@ LAYERS: dict[Layer, tuple[str, ...]] = {
         "tasks.admission", "tasks.admission_judgement", "tasks.admission_kernel", "tasks.admission_rules",
         "tasks.admission_setting", "tasks.admission_vector", "tasks.draws",
         "tasks.handover", "tasks.handover_rules", "tasks.handover_world",
+        "tasks.ai_slice", "tasks.ai_slice_choices", "tasks.ai_slice_in_network", "tasks.ai_slice_job",
+        "tasks.ai_slice_rules", "tasks.ai_slice_world",
         "tasks.placement", "tasks.placement_in_network", "tasks.placement_optimum", "tasks.placement_rows",
         "tasks.placement_rules", "tasks.placement_services",
         "tasks.registration", "tasks.slice_alloc", "tasks.slice_alloc_kernels", "tasks.slice_alloc_reduced",

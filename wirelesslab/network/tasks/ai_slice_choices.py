@@ -1,0 +1,63 @@
+"""AISlice for learners of one numbered choice: what is seen in logarithms, and all triples counted through."""
+
+from typing import Any, SupportsFloat
+
+import gymnasium
+import numpy as np
+from gymnasium.spaces import Box, Discrete
+from numpy.typing import NDArray
+
+from wirelesslab.network.tasks.ai_slice import AISlice
+
+LEAST, MOST = 1.0, 12.0  # what is shown as a logarithm is at least that; and no logarithm exceeds this
+
+
+def features(observation: NDArray[np.float32], edges: int) -> NDArray[np.float32]:
+    """Return what is seen of a job without units: parts as they are, times in hours, scales and rates in powers of ten.
+
+    Args:
+        observation: Of `AISlice`, shape (..., 6 + 3 edges).
+        edges: Edge nodes.
+
+    Returns:
+        The same shape.
+    """
+    result = np.array(observation, np.float32)
+    result[..., [1, 2, -1]] /= 3600.0
+    for part in (slice(3, 5), slice(5 + edges, 5 + 3 * edges)):
+        scale = 1e-6 if part.start == 3 else 1.0
+        result[..., part] = np.log10(np.maximum(result[..., part], scale))
+    return np.clip(result, -MOST, MOST)
+
+
+class AISliceChoices(gymnasium.Wrapper[NDArray[np.float32], Any, NDArray[np.float32], Any]):
+    """`AISlice` with `features` to see and one number to choose; state, rewards and horizon are its own.
+
+    Args:
+        env: The task.
+        lean: Whether `info` is empty, as training needs.
+    """
+
+    def __init__(self, env: AISlice, *, lean: bool = False) -> None:
+        super().__init__(env)
+        self.lean, self._edges = lean, env.config.edges
+        self._sizes = tuple(int(n) for n in env.action_space.nvec)  # type: ignore[attr-defined]
+        shape = env.observation_space.shape
+        self.observation_space = Box(-MOST, MOST, shape, np.float32)
+        self.action_space = Discrete(int(np.prod(self._sizes)))  # type: ignore[assignment]
+
+    def choice(self, number: int) -> NDArray[np.int64]:
+        """Return the triple (batch, coder, edge) of a number."""
+        return np.array(np.unravel_index(number, self._sizes), np.int64)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        """See `AISlice.reset`."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        return features(observation, self._edges), {} if self.lean else info
+
+    def step(self, action: int) -> tuple[NDArray[np.float32], SupportsFloat, bool, bool, dict[str, Any]]:
+        """See `AISlice.step`."""
+        observation, reward, terminated, truncated, info = self.env.step(self.choice(action))
+        return features(observation, self._edges), reward, terminated, truncated, {} if self.lean else info
