@@ -38,6 +38,8 @@ SMALL = {
     "million_devices": "--detectors matched-filter --num-antennas 4 --pilot-lengths 16 --replicas 2 --bands 6,16"
     " --codebook-devices 100 --most-active 6 --frames 4 --draws 1 --run-s 30",
     "terngrad_killed_worker": "--replicas 2 --steps 3",
+    "models_travel": "--replicas 2 --epochs 1 --sparse-epochs 1 --strengths 0.3 --bandwidths-bps 1e6,1e7 --session-s 1"
+    " --check-requests 200",
     "train_agent": "--steps 1024 --episodes 3 --trainings 2",
     "growth": "--users 200,400,2000 --fit-from 100 --rounds 2 --processes 1",
 }
