@@ -53,8 +53,8 @@ LAYERS: dict[Layer, tuple[str, ...]] = {
         "tasks.ai_slice_rules", "tasks.ai_slice_world",
         "tasks.placement", "tasks.placement_in_network", "tasks.placement_optimum", "tasks.placement_rows",
         "tasks.placement_rules", "tasks.placement_services",
-        "tasks.registration", "tasks.slice_alloc", "tasks.slice_alloc_kernels", "tasks.slice_alloc_reduced",
-        "tasks.slice_alloc_rules", "tasks.slice_alloc_worlds", "tasks.task", "theory_runs",
+        "tasks.registration", "tasks.slice_alloc", "tasks.slice_alloc_judgement", "tasks.slice_alloc_kernels",
+        "tasks.slice_alloc_reduced", "tasks.slice_alloc_rules", "tasks.slice_alloc_worlds", "tasks.task", "theory_runs",
         "theory_runs_radio", "trace", "twins.queue_studies", "workloads", "yaml_lines",
     ),
 }  # fmt: skip

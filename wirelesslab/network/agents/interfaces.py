@@ -202,13 +202,16 @@ class ShareInterface:
         Raises:
             ValueError: The view shows other slices, lacks what is read, or holds what is no number.
         """
-        if set(view.slices) != set(self.slices):
-            msg = (
-                f"slices: the view shows {list(view.slices)}, expected {list(self.slices)}, as this policy was trained"
-            )
-            raise ValueError(msg)
+        for one in (view, view.before):
+            if one is not None and set(one.slices) != set(self.slices):
+                msg = f"slices: the view shows {list(one.slices)}, expected {list(self.slices)}, as in training"
+                raise ValueError(msg)
         if view.before is not None and view.time_s > memory.seen_s and view.window_s > 0:
-            memory.take(np.array([self._load(view, name) for name in self.slices]), np.array(self.memory, float))
+            loads = np.array([self._load(view, name) for name in self.slices])
+            if not np.isfinite(loads).all():  # asked first: one wrong window must not spoil all that come
+                place = int(np.argmin(np.isfinite(loads)))
+                raise ValueError(_no_number(loads[place], "load", self.slices[place]))
+            memory.take(loads, np.array(self.memory, float))
         memory.seen_s = view.time_s
         shown: dict[Shown, Floats] = {}
         if "queues" in self.shows:
@@ -254,11 +257,7 @@ class ShareInterface:
                 block[:, len(self.features) - len(self.domains) + place] = 1.0
         if not np.isfinite(out).all():
             row, column = np.argwhere(~np.isfinite(out))[0]
-            msg = (
-                f"observation: got {out[row, column]} as {self.features[column]} of "
-                f"{self.slices[row % count]}, expected a number; look at what the view shows of it"
-            )
-            raise ValueError(msg)
+            raise ValueError(_no_number(out[row, column], self.features[column], self.slices[row % count]))
         return np.clip(out.astype(np.float32), 0.0, self.high)
 
     # --- from answer to actions -------------------------------------------------------------------------------
@@ -311,6 +310,10 @@ def shares_of(answers: Floats, least: float) -> Floats:
     count = answers.shape[-1]
     parts = np.divide(answers, total, out=np.full(answers.shape, 1 / count), where=total > 0)
     return np.asarray(least + (1 - count * least) * parts)
+
+
+def _no_number(value: float, what: str, whose: str) -> str:
+    return f"observation: got {value} as {what} of {whose}, expected a number; look at what the view shows of it"
 
 
 def _or_zero(view: View, value: float) -> float:

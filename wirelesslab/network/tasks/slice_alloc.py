@@ -97,14 +97,14 @@ class SliceAlloc(gymnasium.Env[Floats32, NDArray[Any]]):
         network = self.world.network(seed_of(self, seed))
         if self.world.start_s > 0:
             network.agenda.run(self.world.start_s)
+        equal = np.ones(self.interface.answer_shape)
+        self._network = network
+        self._episode = _Episode(self.interface.begin(), None, self.interface.shares(equal))
+        self._put_in_force(equal)
         twin = twin_of(self.source, self.world.step_s, self.period_s, self.delay_s, self.interface.reads)
         if twin is not None:
             network.add(twin)
             network.agenda.run(self.world.start_s)
-        equal = self.interface.shares(np.ones(self.interface.answer_shape))
-        self._network = network
-        self._episode = _Episode(self.interface.begin(), None, equal)
-        self._put_in_force(np.ones(self.interface.answer_shape))
         self._episode.reading = self.world.reading(network)
         return self._observation(), {}
 

@@ -30,6 +30,7 @@ class Queues(NamedTuple):
 
     Attributes:
         jobs: That wait or are served.
+        together: Jobs of one queue for all, served by the whole capacity under the same events, shape (networks,).
         load: That comes now, a part of the whole capacity.
         means: Loads that have been measured, exponentially weighted means, shape (networks, memories, slices).
         shares: In force.
@@ -38,6 +39,7 @@ class Queues(NamedTuple):
     """
 
     jobs: NDArray[np.int64]
+    together: NDArray[np.int64]
     load: Floats
     means: Floats
     shares: Floats
@@ -120,6 +122,7 @@ def next_phase(env: int, queues: Queues, law: Law) -> None:
 def begin(env: int, queues: Queues, law: Law) -> None:
     """Begin an episode: empty queues, nothing measured, equal shares; randomness goes on where it was."""
     queues.jobs[env] = 0
+    queues.together[env] = 0
     queues.means[env] = 0.0
     queues.shares[env] = 1.0 / queues.shares.shape[1]
     queues.counts[env] = 0
@@ -128,7 +131,13 @@ def begin(env: int, queues: Queues, law: Law) -> None:
 
 @njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator, unused-ignore]
 def advance(queues: Queues, law: Law, jobs: Floats) -> None:
-    """Let every network live through a step at its shares in force; `jobs` (networks, slices) gets their mean jobs."""
+    """Let every network live through a step at its shares in force.
+
+    Args:
+        queues: Their state.
+        law: What comes.
+        jobs: Gets the mean jobs of each slice, and those of one queue for all; shape (networks, slices + 1).
+    """
     num_envs, num_slices = queues.jobs.shape
     came = np.empty(num_slices)
     arrivals, turns = np.empty(num_slices), np.empty(num_slices)
@@ -146,6 +155,8 @@ def advance(queues: Queues, law: Law, jobs: Floats) -> None:
         inside = queues.jobs[env]
         for i in range(num_slices):
             jobs[env, i] = inside[i] * (count + 1)
+        together = queues.together[env]
+        jobs[env, num_slices] = together * (count + 1)
         for after in range(count, 0, -1):  # stretches that follow the event, of count + 1
             at = uniform(queues.draws, env, EVENTS) * total
             if at < arrivals[num_slices - 1]:
@@ -155,13 +166,19 @@ def advance(queues: Queues, law: Law, jobs: Floats) -> None:
                 inside[i] += 1
                 jobs[env, i] += after
                 came[i] += 1.0
-            elif at < turns[num_slices - 1]:
+                together += 1
+                jobs[env, num_slices] += after
+            else:
+                if together > 0:
+                    together -= 1
+                    jobs[env, num_slices] -= after
                 i = 0
-                while at >= turns[i]:
+                while i < num_slices and at >= turns[i]:
                     i += 1
-                if inside[i] > 0:
+                if i < num_slices and inside[i] > 0:
                     inside[i] -= 1
                     jobs[env, i] -= after
+        queues.together[env] = together
         first = queues.counts[env, 0] == 0
         for i in range(num_slices):
             jobs[env, i] /= count + 1
@@ -171,6 +188,7 @@ def advance(queues: Queues, law: Law, jobs: Floats) -> None:
                     queues.means[env, k, i] = measured
                 else:
                     queues.means[env, k, i] += (measured - queues.means[env, k, i]) / law.memory[k]
+        jobs[env, num_slices] /= count + 1
         queues.counts[env, 0] += 1
         queues.counts[env, 1] -= 1
         if queues.counts[env, 1] == 0:

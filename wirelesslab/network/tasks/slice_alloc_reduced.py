@@ -39,22 +39,25 @@ class MovingQueues:
         total_load: Range from which the load of all slices is drawn, divided among them uniformly.
         memory: Windows that the means of loads remember; see `ShareInterface`.
         queues: Whether queues are seen too.
+        regret: Whether the reward is beside one queue of all slices, served by the whole capacity under the same
+            arrivals: no action changes that part, so the best policy is the same, and chance is halved.
         least: Smallest share of a slice.
         promised_jobs: Mean jobs of a slice in a step beyond which its promise is broken.
         service_s: A mean service time in seconds; only queues that are seen are reckoned in it.
     """
 
     num_slices: int = 2
-    step: float = 25.0
+    step: float = 50.0
     horizon: int = 200
     phase_steps: int = 100
     loads: tuple[tuple[float, ...], ...] = ()
     total_load: tuple[float, float] = (0.3, 0.85)
     memory: tuple[int, ...] = (1, 4, 16)
     queues: bool = False
+    regret: bool = False
     least: float = 0.001
     promised_jobs: float = 10.0
-    service_s: float = 4e-3
+    service_s: float = 2e-3
 
     def __post_init__(self) -> None:
         check.positive_integer(num_slices=self.num_slices, horizon=self.horizon, phase_steps=self.phase_steps)
@@ -104,11 +107,11 @@ class Fleet:
         num, slices = len(seeds), model.num_slices
         self.model, self.law, self.high = model, model.law(), model.interface.high
         self.queues = kernels.Queues(
-            jobs=np.zeros((num, slices), np.int64), load=np.zeros((num, slices)),
+            jobs=np.zeros((num, slices), np.int64), together=np.zeros(num, np.int64), load=np.zeros((num, slices)),
             means=np.zeros((num, len(model.memory), slices)), shares=np.zeros((num, slices)),
             counts=np.zeros((num, 3), np.int64), draws=counters(seeds, "events", "phases"),
         )  # fmt: skip
-        self.jobs = np.zeros((num, slices))
+        self.jobs = np.zeros((num, slices + 1))  # in the last step: of each slice, and of one queue for all
         for env in range(num):
             self.begin(env)
 
@@ -116,11 +119,12 @@ class Fleet:
         """Begin an episode of one network; its randomness goes on where it was."""
         kernels.begin(env, self.queues, self.law)
 
-    def step(self, answers: Floats) -> Floats:
-        """Live through a step; returns the rewards, shape (networks,)."""
+    def step(self, answers: Floats) -> dict[str, Floats]:
+        """Live through a step; returns the parts of the rewards, each of shape (networks,)."""
         self.queues.shares[:] = shares_of(answers, self.model.least)
         kernels.advance(self.queues, self.law, self.jobs)
-        return np.asarray(-self.jobs.sum(axis=1))
+        parts = {"jobs": -self.jobs[:, :-1].sum(axis=1)}
+        return parts | {"together": self.jobs[:, -1].copy()} if self.model.regret else parts
 
     def observations(self) -> Floats32:
         """Return what is seen, shape (networks, slices, features)."""
@@ -135,7 +139,7 @@ class Fleet:
 
     def costs(self) -> dict[str, Floats]:
         """Return by how many jobs each slice broke its promise in the last step, each of shape (networks,)."""
-        over = np.maximum(self.jobs - self.model.promised_jobs, 0.0)
+        over = np.maximum(self.jobs[:, :-1] - self.model.promised_jobs, 0.0)
         return {f"slice_{i + 1}": over[:, i] for i in range(over.shape[1])}
 
     def ended(self) -> NDArray[np.bool_]:
@@ -173,9 +177,10 @@ class SliceAllocReduced(gymnasium.Env[Floats32, NDArray[Any]]):
     * Transition: birth and death within the step at these shares, sampled exactly (`slice_alloc_kernels`); loads are
       independent of actions, so that two policies under one seed meet the same arrivals.
     * Reward: minus the mean number of jobs in the step, all slices together, ``info["reward"]["jobs"]``. By Little's
-      law that is minus the delay per arriving job times the load.
+      law that is minus the delay per arriving job times the load. With `regret` the jobs that one queue for all would
+      have had come on top, ``info["reward"]["together"]``.
     * Costs: ``info["cost"]``, for each slice its mean jobs beyond `promised_jobs`.
-    * Horizon: `horizon` steps, then truncated; it never terminates. Discount hint: 0.9 at the default step of 25
+    * Horizon: `horizon` steps, then truncated; it never terminates. Discount hint: 0.8 at the default step of 50
       service times, for a queue forgets its past in about 60.
     * Units: time in mean service times of the whole capacity, loads in parts of it.
 
@@ -211,8 +216,9 @@ class SliceAllocReduced(gymnasium.Env[Floats32, NDArray[Any]]):
         """
         fleet = self._begun()
         answer = checked_box(self.action_space, action, WHAT)  # type: ignore[arg-type]
-        reward = float(fleet.step(answer[None])[0])
-        info = {"reward": {"jobs": reward}, "cost": {name: float(cost[0]) for name, cost in fleet.costs().items()}}
+        parts = {name: float(part[0]) for name, part in fleet.step(answer[None]).items()}
+        reward = sum(parts.values())
+        info = {"reward": parts, "cost": {name: float(cost[0]) for name, cost in fleet.costs().items()}}
         return fleet.observations()[0], reward, False, bool(fleet.ended()[0]), info
 
     def _begun(self) -> Fleet:
@@ -287,8 +293,9 @@ class SliceAllocReducedVector(VectorEnv[Floats32, NDArray[Any], NDArray[Any]]):
             RuntimeError: Before the first reset.
         """
         fleet = self._begun()
-        rewards = fleet.step(checked_box(self.action_space, actions, WHAT))  # type: ignore[arg-type]
-        infos: dict[str, Any] = {"reward": {"jobs": rewards.copy()}, "cost": fleet.costs()}
+        parts = fleet.step(checked_box(self.action_space, actions, WHAT))  # type: ignore[arg-type]
+        rewards = np.sum(list(parts.values()), axis=0)
+        infos: dict[str, Any] = {"reward": parts, "cost": fleet.costs()}
         observations, ended = fleet.observations(), fleet.ended()
         if ended.any():
             infos |= {"final_obs": observations, "_final_obs": ended}

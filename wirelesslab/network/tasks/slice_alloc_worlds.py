@@ -75,7 +75,7 @@ class LinkWorld:
     Attributes:
         step_s: Length of a step.
         link_bps: Rate of the link.
-        packet_bytes: Mean size: it takes 4 ms on the whole link, so that a step is 25 mean service times.
+        packet_bytes: Mean size: it takes 2 ms on the whole link, so that a step is 50 mean service times.
         loads: Of each slice in each phase, parts of the link.
         phase_steps: Steps of a phase: 10,000 service times.
         memory: Windows that mean loads remember.
@@ -87,9 +87,9 @@ class LinkWorld:
 
     step_s: float = 0.1
     link_bps: float = 50e6
-    packet_bytes: float = 25_000.0
+    packet_bytes: float = 12_500.0
     loads: tuple[tuple[float, ...], ...] = ((0.6, 0.1), (0.1, 0.6))
-    phase_steps: int = 400
+    phase_steps: int = 200
     memory: tuple[int, ...] = (1, 4, 16)
     queues: bool = False
     least: float = 0.001
