@@ -2,7 +2,7 @@
 
 TensorFlow's threads can only be chosen before it does anything, hence the process; it is also held to one core, where
 the system allows that. Nets take turns and medians are told, so that other work on the machine hits all alike.
-`python -m wirelesslab.vision.structured_sparsity.timing one.keras two.keras --batch 1 256` says the same as JSON.
+It is started by `measure`, reads `main`'s arguments and says its times as JSON.
 """
 
 import argparse
@@ -58,13 +58,14 @@ def measure(
         RuntimeError: The process failed; what it said last is in the message.
     """
     check.positive_integer(runs=runs, models=len(models), batches=len(batches))
-    command = [sys.executable, "-m", __name__, *(str(path) for path in models.values())]
+    command = [sys.executable, "-c", f"from {__name__} import main; main()", *(str(path) for path in models.values())]
     command += ["--batch", *(str(batch) for batch in batches), "--runs", str(runs)]
     said = subprocess.run(
         command, capture_output=True, text=True, check=False, env=os.environ | dict.fromkeys(ONE, "1")
     )
     if said.returncode:
-        msg = f"timing: the measuring process ended with {said.returncode}: {said.stderr.strip()[-500:]}"
+        last = (said.stderr.strip() or "it said nothing").splitlines()[-1]
+        msg = f"timing: the measuring process ended with {said.returncode}: {last}"
         raise RuntimeError(msg)
     rows = json.loads(said.stdout.splitlines()[-1])
     return tuple(SeeingTimes(row["batch"], dict(zip(models, row["seconds"], strict=True)), runs) for row in rows)
@@ -104,7 +105,3 @@ def main() -> None:
     reader.add_argument("--runs", type=int, default=30)
     asked = reader.parse_args()
     sys.stdout.write(json.dumps(_measure_here(asked.models, asked.batch, asked.runs)) + "\n")
-
-
-if __name__ == "__main__":
-    main()
