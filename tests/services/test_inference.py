@@ -252,6 +252,18 @@ def test_the_trained_net_itself_says_what_a_request_is_answered():
     assert 0.1 < served.right.mean() < 1
 
 
+def test_boxes_and_masks_are_answers_too_and_words_are_not():
+    boxes = {"boxes": np.ones((3, 4), np.float32), "masks": (np.zeros((8, 8), bool), np.zeros(2))}
+    images = sized(100, 100)
+    served = ServedModel.of_answers("detector", [boxes, {"boxes": np.ones((0, 4), np.float32)}], np.ones(2, bool), 1e6)
+    many, none = served.answer_bytes
+    assert many == len(encode_answer(0, 0, boxes)) > none + 3 * 16 + 64 + 16
+    service, _ = serve(images, [served], until_s=5.0)
+    assert {r.down_bytes for r in service.requests if r.ending == "answered"} == {many, none}
+    with pytest.raises(TypeError, match="expected numbers"):
+        encode_answer(0, 0, {"label": "cat"})
+
+
 @pytest.mark.parametrize("codec", [Png(), Raw()], ids=repr)
 @pytest.mark.parametrize("shape", [(8, 8, 1), (28, 28, 1), (5, 7, 3)])
 def test_a_codec_loses_nothing_of_eight_bits(codec, shape):

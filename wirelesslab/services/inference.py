@@ -45,8 +45,7 @@ class Inference:
         policy: Chooses node or device, and the model, for each request.
         batching: How the node takes requests together; each of its servers has one batch at a time.
         deadline_s: How long an answer is of use; None for ever.
-        drop: Give up a request as soon as it cannot be met any more: where even a batch of one, and an answer that
-            waits nowhere, would be late. Otherwise it is answered too late.
+        drop: Give up a request whose turn has come but which even a batch of one would answer too late.
         device_operations_per_s: Of each client's own device, one number or shape (clients,); None: none computes.
         device_overhead_s: What each image costs on a device besides.
         delivery: Name of the `Delivery` that brings the models, with the same clients in the same order; "": devices

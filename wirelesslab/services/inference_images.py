@@ -7,7 +7,7 @@ our choice); any reader opens it.
 
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -144,18 +144,40 @@ class EncodedImages:
 
 
 def encode_answer(number: int, model: int, answer: Any) -> bytes:
-    """Return an answer as it travels: header, kind and shape, values.
+    """Return an answer as it travels: header, then name, kind, shape and values of each array in it.
+
+    Args:
+        number: Of the request.
+        model: Place of the model.
+        answer: A number, an array, or names with, or a sequence of, such: a label, a mask, boxes with scores.
+
+    Raises:
+        TypeError: It holds something else than numbers.
 
     Examples:
         >>> len(encode_answer(7, 0, np.int64(3)))
-        29
+        30
+        >>> len(encode_answer(7, 0, {"boxes": np.zeros((2, 4), np.float32), "scores": np.ones(2, np.float32)}))
+        85
     """
-    array = np.asarray(answer)
-    if array.dtype.hasobject:
-        msg = f"answer: got {type(answer).__name__}, expected numbers; name an encode_answer of your own"
-        raise TypeError(msg)
-    said = f"{array.dtype.str} {','.join(map(str, array.shape))}\n".encode()
-    return HEADER.pack(ANSWER, number, model, 0) + said + array.tobytes()
+    parts = [HEADER.pack(ANSWER, number, model, 0)]
+    for name, array in _arrays("", answer):
+        if array.dtype.kind not in "biuf":
+            msg = f"answer: got {array.dtype} {name!r}, expected numbers; let the method's predictions be arrays"
+            raise TypeError(msg)
+        parts += [f"{name} {array.dtype.str} {','.join(map(str, array.shape))}\n".encode(), array.tobytes()]
+    return b"".join(parts)
+
+
+def _arrays(name: str, answer: Any) -> Iterator[tuple[str, NDArray[Any]]]:
+    if isinstance(answer, Mapping):
+        for key, value in answer.items():
+            yield from _arrays(f"{name}/{key}", value)
+    elif isinstance(answer, list | tuple):
+        for place, value in enumerate(answer):
+            yield from _arrays(f"{name}/{place}", value)
+    else:
+        yield name, np.asarray(answer)
 
 
 def answer_sizes(answers: Sequence[Any]) -> NDArray[np.int64]:
