@@ -139,50 +139,48 @@ def advance(queues: Queues, law: Law, jobs: Floats) -> None:
         jobs: Gets the mean jobs of each slice, and those of one queue for all; shape (networks, slices + 1).
     """
     num_envs, num_slices = queues.jobs.shape
-    came = np.empty(num_slices)
-    arrivals, turns = np.empty(num_slices), np.empty(num_slices)
+    bounds = np.empty(2 * num_slices)  # of the kinds of events: arrivals, then turns of servers; nothing comes last
+    happened = np.empty(2 * num_slices + 1, np.int64)
+    inside, area = np.empty(num_slices + 1, np.int64), np.empty(num_slices + 1, np.int64)  # the last one: of nobody
     for env in range(num_envs):
         reached = 0.0
         for i in range(num_slices):
             reached += queues.load[env, i]
-            arrivals[i] = reached
-            came[i] = 0.0
+            bounds[i] = reached
         total = reached + 1.0
         for i in range(num_slices):
             reached += queues.shares[env, i]
-            turns[i] = reached
+            bounds[num_slices + i] = reached
         count = poisson(total * law.step, queues.draws, env)
-        inside = queues.jobs[env]
+        happened[:] = 0
+        inside[num_slices] = area[num_slices] = 0
         for i in range(num_slices):
-            jobs[env, i] = inside[i] * (count + 1)
+            inside[i] = queues.jobs[env, i]
+            area[i] = inside[i] * (count + 1)
         together = queues.together[env]
-        jobs[env, num_slices] = together * (count + 1)
+        shared = together * (count + 1)
+        # Written without branches: what happens next cannot be guessed, and a wrong guess costs as much as an event.
         for after in range(count, 0, -1):  # stretches that follow the event, of count + 1
             at = uniform(queues.draws, env, EVENTS) * total
-            if at < arrivals[num_slices - 1]:
-                i = 0
-                while at >= arrivals[i]:
-                    i += 1
-                inside[i] += 1
-                jobs[env, i] += after
-                came[i] += 1.0
-                together += 1
-                jobs[env, num_slices] += after
-            else:
-                if together > 0:
-                    together -= 1
-                    jobs[env, num_slices] -= after
-                i = 0
-                while i < num_slices and at >= turns[i]:
-                    i += 1
-                if i < num_slices and inside[i] > 0:
-                    inside[i] -= 1
-                    jobs[env, i] -= after
+            kind = 0
+            for bound in bounds:
+                kind += at >= bound
+            comes = kind < num_slices
+            who = kind if comes else kind - num_slices
+            change = 1 if comes else -(inside[who] > 0)
+            inside[who] += change
+            area[who] += change * after
+            happened[kind] += 1
+            change = 1 if comes else -(together > 0)
+            together += change
+            shared += change * after
         queues.together[env] = together
+        jobs[env, num_slices] = shared
         first = queues.counts[env, 0] == 0
         for i in range(num_slices):
-            jobs[env, i] /= count + 1
-            measured = came[i] / law.step
+            queues.jobs[env, i] = inside[i]
+            jobs[env, i] = area[i] / (count + 1)
+            measured = happened[i] / law.step
             for k in range(law.memory.size):
                 if first:
                     queues.means[env, k, i] = measured
