@@ -4,10 +4,18 @@ import time
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.timing import verdict
 from wirelesslab.network.tasks.admission import Admission
 from wirelesslab.network.tasks.admission_vector import AdmissionVector
+from wirelesslab.network.tasks.ai_slice import AISlice
+from wirelesslab.network.tasks.ai_slice_rules import CompressWhenSendingDominates
+from wirelesslab.network.tasks.placement import Placement
+from wirelesslab.network.tasks.placement_rules import least_loaded
+from wirelesslab.network.tasks.slice_alloc import SliceAlloc
+from wirelesslab.network.tasks.slice_alloc_reduced import SliceAllocReducedVector
+from wirelesslab.network.tasks.slice_alloc_worlds import CellsWorld, LinkWorld
 from wirelesslab.network.tasks.twin_sync import TwinSync
 from wirelesslab.network.tasks.twin_sync_reduced import TwinSyncReducedVector
 from wirelesslab.threads import one_thread
@@ -76,10 +84,73 @@ def twin_sync() -> list[bool]:
     ]
 
 
+def placement() -> list[bool]:
+    """Play `Placement` by the least loaded host: four edge nodes in a ring and a cloud, 200 services."""
+    env = Placement()
+    observation, info = env.reset(seed=1)
+
+    def one() -> int:
+        nonlocal observation, info
+        observation, _, _, over, info = env.step(least_loaded(observation, info))
+        if over:
+            observation, info = env.reset()
+        return 1
+
+    return [verdict("Placement, one network, steps per second", steps_per_s(one), 2_000, at_least=True)]
+
+
+def ai_slice() -> list[bool]:
+    """Play `AISlice` by the bandwidth rule: a step is a period of some twenty rounds of eight clients."""
+    env = AISlice()
+    rule = CompressWhenSendingDominates(env.config)
+    observation, info = env.reset(seed=1)
+
+    def one() -> int:
+        nonlocal observation, info
+        observation, _, done, over, info = env.step(rule(observation, info))
+        if done or over:
+            observation, info = env.reset()
+        return 1
+
+    return [verdict("AISlice, one job, steps per second", steps_per_s(one), 2_000, at_least=True)]
+
+
+def slice_alloc() -> list[bool]:
+    """Play `SliceAlloc` at rates drawn anew: cells slot by slot, a link of short steps, and the reduced model."""
+    rng, held = np.random.default_rng(1), []
+    cells = SliceAlloc(CellsWorld(), horizon=10**6)
+    link = SliceAlloc(LinkWorld(step_s=0.01, loads=((0.3, 0.2), (0.2, 0.3)), least=0.4), horizon=10**6)
+    for env, what, bar in (
+        (cells, "SliceAlloc, 300 users and 100 slots a step, steps per second", 100),
+        (link, "SliceAlloc, one link and 5 mean service times a step, steps per second", 2_000),
+    ):
+        env.reset(seed=1)
+        actions = rng.uniform(0.5, 1.0, (64, *env.action_space.shape))
+
+        def one(env: SliceAlloc = env, actions: NDArray[np.float64] = actions) -> int:
+            for action in actions:
+                env.step(action)
+            return len(actions)
+
+        held.append(verdict(what, steps_per_s(one), bar, at_least=True))
+    for step, bar in ((25.0, 1e6), (50.0, 5e5)):
+        envs = SliceAllocReducedVector(VECTOR, step=step)
+        envs.reset(seed=1)
+        shares = rng.random((VECTOR, 2))
+
+        def many(envs: SliceAllocReducedVector = envs, shares: NDArray[np.float64] = shares) -> int:
+            envs.step(shares)
+            return VECTOR
+
+        what = f"SliceAlloc, {VECTOR} reduced models of {step:g} mean service times a step, steps per second"
+        held.append(verdict(what, steps_per_s(many), bar, at_least=True))
+    return held
+
+
 def main() -> bool:
     """Print every figure beside its bar; return whether all hold."""
     with one_thread():
-        return all([*admission(), *twin_sync()])
+        return all([*admission(), *slice_alloc(), *twin_sync(), *placement(), *ai_slice()])
 
 
 if __name__ == "__main__":

@@ -13,9 +13,10 @@ from wirelesslab.network.tasks.ai_slice_in_network import AI_SLICE, Rounds, star
 from wirelesslab.network.tasks.ai_slice_job import CODERS, Coder, LearningJob, round_seconds
 from wirelesslab.network.tasks.ai_slice_rules import (
     CompressWhenSendingDominates,
-    FixedMiddle,
+    Fixed,
     ForeseesAPeriod,
     RandomChoice,
+    middle_choice,
     most_progress,
     scores,
 )
@@ -26,7 +27,7 @@ STILL = AISliceConfig(share_spread=0.0, fade_spread=0.0, way_spread=0.0, load_sp
 
 def rules(env):
     return {
-        "middle": FixedMiddle(env.config),
+        "middle": Fixed(middle_choice(env.config)),
         "random": RandomChoice(env.config, 1),
         "bandwidth": CompressWhenSendingDominates(env.config),
         "foresees": ForeseesAPeriod(env),
@@ -202,7 +203,7 @@ def test_it_terminates_when_the_job_is_done_and_is_truncated_when_the_time_is_ov
 
 def test_seconds_after_the_deadline_are_a_cost_and_no_part_of_the_reward():
     env = AISlice(replace(STILL, deadline_s=1000.0))
-    _, infos = played(env, FixedMiddle(env.config), 1)
+    _, infos = played(env, Fixed(middle_choice(env.config)), 1)
     late_s = sum(info["cost"]["late"] for info in infos)
     assert late_s == pytest.approx(infos[-1]["time_s"] - 1000.0)
     assert set(infos[0]["reward"]) == {"progress", "time", "bytes"}

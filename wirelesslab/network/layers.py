@@ -40,7 +40,8 @@ LAYERS: dict[Layer, tuple[str, ...]] = {
     # Who decides.
     "control": (
         "agents.agent", "agents.bandits", "agents.convex", "agents.interfaces", "agents.learned", "agents.mandate",
-        "agents.plans", "agents.policy", "agents.rehearsal", "agents.rules", "agents.ways", "planning",
+        "agents.plans", "agents.policy", "agents.rehearsal", "agents.rules", "agents.sync_rates", "agents.ways",
+        "planning",
     ),
     # What people see, and what they write.
     "report": (
@@ -50,11 +51,14 @@ LAYERS: dict[Layer, tuple[str, ...]] = {
         "tasks.admission_setting", "tasks.admission_vector", "tasks.draws",
         "tasks.handover", "tasks.handover_rules", "tasks.handover_world",
         "tasks.ai_slice", "tasks.ai_slice_choices", "tasks.ai_slice_in_network", "tasks.ai_slice_job",
+        "tasks.ai_slice_judgement", "tasks.placement_judgement",
         "tasks.ai_slice_rules", "tasks.ai_slice_world",
         "tasks.placement", "tasks.placement_in_network", "tasks.placement_optimum", "tasks.placement_rows",
         "tasks.placement_rules", "tasks.placement_services",
         "tasks.registration", "tasks.slice_alloc", "tasks.slice_alloc_judgement", "tasks.slice_alloc_kernels",
-        "tasks.slice_alloc_reduced", "tasks.slice_alloc_rules", "tasks.slice_alloc_worlds", "tasks.task", "theory_runs",
+        "tasks.slice_alloc_reduced", "tasks.slice_alloc_rules", "tasks.slice_alloc_worlds", "tasks.task", "tasks.twin_sync",
+        "tasks.twin_sync_judgement", "tasks.twin_sync_kernels", "tasks.twin_sync_reduced", "tasks.twin_sync_rules",
+        "tasks.twin_sync_setting", "theory_runs",
         "theory_runs_radio", "trace", "twins.queue_studies", "workloads", "yaml_lines",
     ),
 }  # fmt: skip

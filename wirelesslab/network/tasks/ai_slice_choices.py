@@ -44,7 +44,7 @@ class AISliceChoices(gymnasium.Wrapper[NDArray[np.float32], Any, NDArray[np.floa
         self._sizes = tuple(int(n) for n in env.action_space.nvec)  # type: ignore[attr-defined]
         shape = env.observation_space.shape
         self.observation_space = Box(-MOST, MOST, shape, np.float32)
-        self.action_space = Discrete(int(np.prod(self._sizes)))  # type: ignore[assignment]
+        self.action_space = Discrete(int(np.prod(self._sizes)))
 
     def choice(self, number: int) -> NDArray[np.int64]:
         """Return the triple (batch, coder, edge) of a number."""

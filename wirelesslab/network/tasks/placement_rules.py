@@ -6,6 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from wirelesslab import check
 from wirelesslab.network.tasks.placement import Observation
 from wirelesslab.rng import stream
 
@@ -61,9 +62,40 @@ class RandomFeasible:
         return _best(observation, self._rng.random(observation["hosts"].size))
 
 
+class KeepsRoom:
+    """Far what may be far, and a margin at near hosts for what must be near: trunk reservation for placing.
+
+    A service that could be anywhere in time goes to the allowed host of most operations per second in all; if that
+    is full, to the emptiest one of the others that keeps `margin` of itself free. What must be near goes to the
+    nearest.
+
+    Args:
+        margin: Share of a host. The default is the best of 0, 0.1, ..., 0.6 under the default load.
+    """
+
+    def __init__(self, margin: float = 0.2) -> None:
+        check.within(0, 1, margin=margin)
+        self.margin = margin
+
+    def __call__(self, observation: Observation, info: Mapping[str, Any]) -> int:
+        """See `Rule`."""
+        delays_s, mask = observation["ways"][:, 0], observation["action_mask"]
+        operations_per_s, _, bound_s, _, _ = observation["service"]
+        if (delays_s > bound_s).any():
+            return nearest_feasible(observation, info)
+        nodes = observation["nodes"][observation["hosts"]]
+        largest = int(nodes[:, 1].argmax())
+        if mask[largest]:
+            return largest
+        left = (nodes[:, 2] - operations_per_s) / nodes[:, 1]
+        allowed = (mask[:-1] == 1) & (left >= self.margin)
+        return int(np.argmax(np.where(allowed, left, -np.inf))) if allowed.any() else int(mask.size - 1)
+
+
 RULES: Mapping[str, Rule] = {
     "nearest feasible": nearest_feasible,
     "least loaded": least_loaded,
     "best fit": best_fit,
+    "keeps room": KeepsRoom(),
 }
 """Rules without a memory; `RandomFeasible` has one."""
