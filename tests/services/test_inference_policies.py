@@ -59,6 +59,21 @@ def test_the_best_model_that_is_expected_in_time_is_taken():
     assert {r.model for r in hasty.requests} == {"sparse"}
 
 
+def test_who_hears_nothing_in_time_turns_to_its_device_and_tries_again_later():
+    images = sized(200)
+    models = [model(images, 2e-3, name="dense", accuracy=0.9), model(images, 4e-4, name="sparse", accuracy=0.8)]
+    graph = cell(10, hub=True, up_bps=5e4)  # ten times less than is asked for: nothing comes back in time
+    service, _ = serve(images, models, policy=BestInTime(), graph=graph, clients=10, rate_per_s=10.0, until_s=20.0,
+                       deadline_s=0.1, device_operations_per_s=1e7)  # fmt: skip
+    late = [r for r in service.requests if r.sent_s > 5.0]
+    on_device = np.mean([r.where == "device" for r in late])
+    assert 0.7 < on_device < 1.0
+    assert np.mean([r.in_time for r in late]) > 0.7
+    always, _ = serve(images, models, policy=AlwaysEdge(), graph=graph, clients=10, rate_per_s=10.0, until_s=20.0,
+                      deadline_s=0.1)  # fmt: skip
+    assert always.sums.in_time < 0.05 * always.sums.asked
+
+
 def test_equal_seeds_meet_equal_arrivals_whatever_the_policy_does():
     first, second = (crowd(policy, rate_per_s=20.0) for policy in (AlwaysEdge(), LeastDelay()))
     asked = [{r.number: (r.client, r.image, r.sent_s) for r in service.requests} for service in (first, second)]

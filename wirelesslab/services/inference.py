@@ -20,7 +20,7 @@ from wirelesslab.network.flows import FlowRecord
 from wirelesslab.network.slices import Slice
 from wirelesslab.services.inference_clients import Arrivals, EdgeNews
 from wirelesslab.services.inference_images import Codec, EncodedImages
-from wirelesslab.services.inference_models import ServedModel
+from wirelesslab.services.inference_models import ServedModel, check_served
 from wirelesslab.services.inference_policies import AlwaysEdge, Option, Placement, Sight
 from wirelesslab.services.inference_records import Batching, Ending, Pending, Request, Sums
 from wirelesslab.services.inference_times import Way
@@ -75,19 +75,12 @@ class Inference:
         device_operations_per_s: ArrayLike | None = None,
         device_overhead_s: float = 0.0,
         delivery: str = "",
-        memory_s: float = 1.0,
+        memory_s: float = 5.0,
         until_s: float = inf,
         keep_records: int | None = 10_000,
         name: str = "inference",
     ) -> None:
-        names = [model.name for model in models]
-        if not models or not clients or len(set(names)) < len(names):
-            msg = f"models, clients: got {names} and {len(clients)} clients, expected names, each once, and clients"
-            raise ValueError(msg)
-        for model in models:
-            if len(model.right) != len(images):
-                msg = f"models: {model.name!r} has answers to {len(model.right)} images, expected {len(images)}"
-                raise ValueError(msg)
+        check_served(models, len(images), len(clients))
         if deadline_s is not None:
             check.positive(deadline_s=deadline_s)
         check.positive(memory_s=memory_s)
@@ -210,6 +203,9 @@ class Inference:
             self.sums.up_bytes += pending.up_bytes
             self._mail.send(self._network, ("up", number), pending.up_bytes, self.clients[client], self.at,
                             deadline_s=None if pending.due_s == inf else pending.due_s)  # fmt: skip
+            if pending.due_s < inf and self.device_operations_per_s is not None:
+                self._news.unheard[number] = client, self.deadline_s - pending.unloaded_s
+                self._network.agenda.after(exact_delay(now, pending.due_s), self.overdue, number)
         elif chosen.held:
             self._on_device(pending)
         else:
@@ -218,6 +214,10 @@ class Inference:
             if not bringer.fetching(client, chosen.model):
                 bringer.fetch(client, chosen.model)
         return number
+
+    def overdue(self, number: int) -> None:
+        """Let a client know that it has not heard in time, if so; called by the agenda."""
+        self._news.miss(number, self._network.now_s)
 
     def _options(self, client: int, image: int, now: float) -> list[Option]:
         """Return what a client can choose from, with what it can know of it."""
@@ -296,7 +296,8 @@ class Inference:
             self.serve()
         else:
             pending = self._pending[number]
-            self._news.learn(pending.client, network.now_s - pending.sent_s - pending.unloaded_s, network.now_s)
+            excess_s = network.now_s - pending.sent_s - pending.unloaded_s
+            self._news.hear(number, pending.client, excess_s, network.now_s)
             self._end(pending, "answered")
 
     def serve(self) -> None:

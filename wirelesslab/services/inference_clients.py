@@ -54,7 +54,7 @@ class Arrivals:
 
 @dataclass
 class EdgeNews:
-    """What answers of the edge took longer than without load, as each client has seen it.
+    """What answers of the edge took longer than without load, as each client has seen it; silence is news, too.
 
     The mean forgets exponentially in the number of answers and in time, so that who once met a crowd tries again.
 
@@ -62,11 +62,14 @@ class EdgeNews:
         memory_s: After which 63 % is forgotten.
         excess_s: By client, when it was seen.
         seen_s: When that was.
+        unheard: By number of a request, whose it is, and what its answer will have taken longer when it ceases to be of
+            use.
     """
 
     memory_s: float
     excess_s: NDArray[np.float64]
     seen_s: NDArray[np.float64]
+    unheard: dict[int, tuple[int, float]] = field(default_factory=dict)
 
     @classmethod
     def none(cls, memory_s: float, num_clients: int) -> "EdgeNews":
@@ -77,7 +80,15 @@ class EdgeNews:
         """Return what a client expects now."""
         return float(self.excess_s[client]) * exp(-(now - float(self.seen_s[client])) / self.memory_s)
 
-    def learn(self, client: int, excess_s: float, now: float) -> None:
+    def hear(self, number: int, client: int, excess_s: float, now: float) -> None:
         """Note what an answer took longer."""
+        self.unheard.pop(number, None)
         self.excess_s[client] = (1 - NEWS) * self.expected_s(client, now) + NEWS * max(excess_s, 0.0)
         self.seen_s[client] = now
+
+    def miss(self, number: int, now: float) -> None:
+        """Note that an answer has not come in time, if so: that it took so much longer counts in full."""
+        if number in self.unheard:
+            client, excess_s = self.unheard.pop(number)
+            self.excess_s[client] = max(self.expected_s(client, now), excess_s)
+            self.seen_s[client] = now

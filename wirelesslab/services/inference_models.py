@@ -103,3 +103,19 @@ class ServedModel:
     def compute_s(self, num_images: int, operations_per_s: float, overhead_s: float = 0.0) -> float:
         """Return how long a batch takes at a speed: operations over speed, and what each batch costs besides."""
         return overhead_s + num_images * self.operations / operations_per_s
+
+
+def check_served(models: Sequence[ServedModel], num_images: int, num_clients: int) -> None:
+    """Refuse what is no service: models without answers to all images, names that are taken twice, nobody to ask.
+
+    Raises:
+        ValueError: It is none.
+    """
+    names = [model.name for model in models]
+    if not models or not num_clients or len(set(names)) < len(names):
+        msg = f"models, clients: got {names} and {num_clients} clients, expected names, each once, and clients"
+        raise ValueError(msg)
+    for model in models:
+        if len(model.right) != num_images:
+            msg = f"models: {model.name!r} has answers to {len(model.right)} images, expected {num_images}"
+            raise ValueError(msg)
