@@ -1,6 +1,8 @@
 """Learners at work: they solve what can be solved by hand, begin anew rightly, and go on exactly where they were."""
 
 import dataclasses
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -8,11 +10,22 @@ from gymnasium.spaces import Dict, MultiDiscrete
 from gymnasium.vector import AutoresetMode
 
 from tests.network.learner_worlds import Aim, Chain, best_of_chain, chain_values
+from tests.trials import environment, wait_until
 from wirelesslab.array_files import WeightFileError
-from wirelesslab.network.learners import DQN, PPO, SAC, Keep, train
+from wirelesslab.network.learners import DQN, PPO, SAC, Keep, load_policy, train
 from wirelesslab.network.learners.training import interface_of
 
-QUICK_DQN = DQN(hidden=(32,), discount=0.9, warmup_steps=200, batch_size=64, steps_per_update=8, target_rate=0.02)
+QUICK_DQN = DQN(
+    hidden=(32,),
+    discount=0.9,
+    n_steps=2,
+    warmup_steps=200,
+    batch_size=64,
+    steps_per_update=8,
+    target_rate=0.03,
+    learning_rate=3e-3,
+    last_epsilon=0.1,
+)
 QUICK_PPO = PPO(hidden=(32,), discount=0.9, rollout=32, minibatches=2, learning_rate=3e-3)
 QUICK_SAC = SAC(hidden=(32, 32), discount=0.9, warmup_steps=200, batch_size=64, steps_per_update=8)
 CASES = {
@@ -33,14 +46,14 @@ def right(policy):
 def test_the_best_policy_of_a_chain_is_found(learner, same_step):
     best, values = best_of_chain(0.9)
     assert 0 < best.sum() < 5  # neither end is best from everywhere
-    policy = train(learner, Chain(same_step=same_step), steps=12_000, seed=1)
+    policy = train(learner, Chain(same_step=same_step), steps=8_000, seed=1)
     # the second-best policy loses 3 %
     assert chain_values(right(policy), 0.9).sum() >= 0.98 * values.sum()
 
 
 def test_dqn_s_values_are_those_of_the_endless_chain_though_every_episode_is_cut_short():
     # an episode of 5 steps is worth 5 at most; what is learned is the endless chain's worth, up to 10
-    learner = DQN(hidden=(32,), discount=0.9, warmup_steps=200, batch_size=64, steps_per_update=4, n_steps=1,
+    learner = DQN(hidden=(32,), discount=0.9, warmup_steps=200, batch_size=64, steps_per_update=6, n_steps=1,
                   reward_scale=1.0, target_rate=0.02, first_epsilon=0.5, last_epsilon=0.2)  # fmt: skip
     policy = train(learner, Chain(horizon=5), steps=12_000, seed=2)
     told = policy.net(np.eye(5)).max(axis=1)
@@ -57,18 +70,18 @@ def test_a_task_that_never_ends_is_solved_by_the_mean_reward(learner):
         return (1 - 0.9999) * chain_values(policy, 0.9999).mean()
 
     best = max(mean_reward([bits >> place & 1 for place in range(5)]) for bits in range(32))
-    policy = train(learner, Chain(horizon=200), steps=16_000, seed=1)
+    policy = train(learner, Chain(horizon=200), steps=8_000, seed=1)
     assert mean_reward(right(policy)) >= 0.97 * best  # to push left everywhere loses 20 %
 
 
 @pytest.mark.parametrize("learner", [
-    PPO(hidden=(32,), rollout=16, learning_rate=3e-3, entropy=0.0),
-    SAC(hidden=(32, 32), warmup_steps=500, batch_size=128, steps_per_update=8),
+    PPO(hidden=(32,), rollout=16, minibatches=2, learning_rate=5e-3, entropy=0.0),
+    SAC(hidden=(32, 32), warmup_steps=512, batch_size=128, steps_per_update=8, learning_rate=3e-3),
 ], ids=["PPO", "SAC"])  # fmt: skip
 @pytest.mark.parametrize("items", [0, 4], ids=["one", "rows"])
 def test_a_mark_that_is_told_is_hit(learner, items):
-    env = Aim(items=items)
-    policy = train(learner, env, steps=30_000 if isinstance(learner, PPO) else 10_000, seed=1)
+    env = Aim(64, items)
+    policy = train(learner, env, steps=40_000 if isinstance(learner, PPO) else 5_000, seed=1)
     env.reset(seed=9)
     misses = (policy.act_many(env.seen()) - env.marks()) / 4
     # to know no mark misses by 0.144 in the root mean square
@@ -78,7 +91,7 @@ def test_a_mark_that_is_told_is_hit(learner, items):
 @pytest.mark.parametrize("learner", [QUICK_DQN, QUICK_PPO], ids=["DQN", "PPO"])
 @pytest.mark.parametrize("same_step", [True, False], ids=["same step", "next step"])
 def test_what_is_forbidden_is_never_done_in_training(learner, same_step):
-    train(learner, Chain(masked=True, same_step=same_step), steps=1_600, seed=1)  # the chain refuses it
+    train(learner, Chain(masked=True, same_step=same_step), steps=800, seed=1)  # the chain refuses it
 
 
 # --- one seed, one policy -----------------------------------------------------------------------------
@@ -87,7 +100,7 @@ def test_what_is_forbidden_is_never_done_in_training(learner, same_step):
 @pytest.mark.parametrize("case", CASES)
 def test_one_seed_gives_one_policy_and_another_seed_another(case):
     learner, world = CASES[case]
-    first, again, other = (train(learner, world(), steps=1_500, seed=seed).net.digest for seed in (1, 1, 2))
+    first, again, other = (train(learner, world(), steps=1_000, seed=seed).net.digest for seed in (1, 1, 2))
     assert first == again != other
 
 
@@ -104,21 +117,37 @@ def test_a_training_that_was_killed_gives_the_policy_of_one_that_was_not(case, t
     make = (lambda: Chain(tells=tells, horizon=40)) if world is Chain else world
 
     def killed(progress):
-        if progress.step >= 1_500:
+        if progress.step >= 1_100:
             raise Killed
 
     keep = Keep(path=tmp_path / "killed", every_steps=600)
     with pytest.raises(Killed):
-        train(learner, make(), steps=3_000, seed=1, keep=keep, show=killed)
+        train(learner, make(), steps=1_600, seed=1, keep=keep, show=killed)
     assert keep.exists
     begun = []
-    after = train(learner, make(), steps=3_000, seed=1, keep=keep, show=lambda p: begun.append(p.step))
+    after = train(learner, make(), steps=1_600, seed=1, keep=keep, show=lambda p: begun.append(p.step))
     assert begun[0] > 600  # it did go on
-    whole = train(learner, make(), steps=3_000, seed=1, keep=Keep(path=tmp_path / "whole", every_steps=600))
+    # where environments tell their state, checkpoints change nothing; where not, both begin new episodes at each
+    elsewhere = None if tells else Keep(path=tmp_path / "whole", every_steps=600)
+    whole = train(learner, make(), steps=1_600, seed=1, keep=elsewhere)
     assert after.net.digest == whole.net.digest
     assert after.record == whole.record
-    if tells:  # and writing checkpoints changes nothing
-        assert train(learner, make(), steps=3_000, seed=1).net.digest == whole.net.digest
+
+
+def test_a_run_from_the_command_line_that_is_killed_goes_on_to_the_same_policy(tmp_path):
+    words = ["run", "train_agent", "--steps", "12000", "--checkpoint-every", "1000", "--episodes", "1", "--seed", "4"]
+    command = [sys.executable, "-m", "wirelesslab", *words, "--out"]
+    running = subprocess.Popen([*command, str(tmp_path / "killed")], env=environment(), stderr=subprocess.DEVNULL)
+    wait_until((tmp_path / "killed" / "checkpoint-4.npz").exists, 120, "the first checkpoint")
+    running.kill()  # SIGKILL
+    running.wait()
+    assert not (tmp_path / "killed" / "policy-4.npz").exists()
+    for name in ("killed", "whole"):
+        ended = subprocess.run([*command, str(tmp_path / name)], env=environment(), capture_output=True, text=True,
+                               timeout=300, check=False)  # fmt: skip
+        assert ended.returncode == 0, ended.stderr[-2000:]
+    after, whole = (load_policy(tmp_path / name / "policy-4", "CartPole-v1") for name in ("killed", "whole"))
+    assert after.net.digest == whole.net.digest
 
 
 def test_a_finished_training_is_not_done_again(tmp_path):
@@ -178,7 +207,7 @@ def test_progress_tells_rate_time_left_and_how_well_it_goes():
     assert "left" in str(seen[0])
     assert seen[5].seconds_left > 0
     assert len(policy.record["curve"]) == 100
-    # the curve's rewards are all rewards: their mean times the episode's length is the mean return
-    rewards = np.mean([point[1] for point in policy.record["curve"]])
-    returns = [point[2] for point in policy.record["curve"] if point[2] is not None]
-    assert rewards * 25 == pytest.approx(np.mean(returns), rel=1e-6)
+    # the curve accounts for every reward, and all of them fell in episodes that have ended
+    steps, rewards = np.array([point[:2] for point in policy.record["curve"]]).T
+    total = (np.diff(steps, prepend=0) * rewards).sum()
+    assert total == pytest.approx(seen[-1].mean_return * seen[-1].episodes, rel=1e-6)
