@@ -1,8 +1,14 @@
 """A policy that is not told the weights is judged beside the square root of the true ones."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from wirelesslab.network import Agent, Network
+from wirelesslab.network.agents.learned import LearnedPolicy
+from wirelesslab.network.agents.sync_rates import SyncInterface
+from wirelesslab.network.tasks.twin_sync import TWINS, TwinSync
 from wirelesslab.network.tasks.twin_sync_judgement import (
     EQUAL,
     LEARNED,
@@ -22,7 +28,7 @@ from wirelesslab.network.tasks.twin_sync_setting import SyncSetting
 
 @pytest.fixture(scope="module")
 def policy():
-    return trained(3, steps=100_000)
+    return trained(3, steps=140_000)
 
 
 def test_a_short_training_keeps_what_the_square_root_gains_in_the_model_and_on_the_simulator(policy):
@@ -31,7 +37,7 @@ def test_a_short_training_keeps_what_the_square_root_gains_in_the_model_and_on_t
     model = kept(costs[LEARNED], costs[TOLD], costs[EQUAL])
     assert model.of_gain >= 0.97, "97 % of the gain that the square root of the true weights has over equal rates"
     assert model.low > 0.97, "and of what it saves, the stricter measure"
-    there = {name: costs_on_simulator(makers[name], range(1000, 1004)) for name in (LEARNED, TOLD)}
+    there = {name: costs_on_simulator(makers[name], range(1000, 1008)) for name in (LEARNED, TOLD)}
     # paired: in one episode both meet the same weights
     ratio = there[TOLD] / there[LEARNED]
     assert ratio.mean() - 3 * ratio.std(ddof=1) / np.sqrt(ratio.size) >= 0.97
@@ -59,6 +65,38 @@ def test_a_policy_answers_one_and_many_alike(policy):
     assert together == pytest.approx(np.stack([rule(one, {}) for one in seen]), abs=1e-12)
     with pytest.raises(ValueError, match=r"NaN|finite|nan"):
         rule(np.full((16, 4), np.nan), {})
+
+
+def test_a_trained_policy_plugs_into_a_running_network_and_decides_there_as_in_its_task(policy):
+    env = TwinSync()
+    seen, _ = env.reset(seed=9)
+    network = Network.restored(env.network.snapshot())
+    agent = Agent(LearnedPolicy(policy, SETTING.interface), sees=TWINS, every_s=SETTING.step_s, name="tuner")
+    network.add(agent)
+    for _ in range(40):
+        seen, *_ = env.step(policy.act(seen))
+    network.agenda.run(40 * SETTING.step_s - 1e-3)
+    wished, done = ([record.action.rates_per_s for record in net.actions] for net in (network, env.network))
+    assert all(record.by == "tuner" and not record.refused for record in network.actions)
+    assert np.array(wished) == pytest.approx(
+        np.array(done), rel=1e-5
+    )  # actions of the task are those of an agent are not rounded
+    with pytest.raises(ValueError, match="expected one of wirelesslab/TwinSync-v0"):
+        LearnedPolicy(replace(policy, task="wirelesslab/Admission-v0"), SETTING.interface)
+
+
+def test_an_agent_that_does_not_see_the_twins_is_refused_and_the_run_goes_on(policy):
+    env = TwinSync()
+    env.reset(seed=9)
+    network = env.network
+    network.add(Agent(LearnedPolicy(policy, SETTING.interface), every_s=1.0, name="blind"))
+    other = SyncInterface(num_twins=16, budget_per_s=32.0)
+    network.add(Agent(LearnedPolicy(policy, other), sees=TWINS, every_s=1.0, name="greedy"))
+    network.agenda.run(3.5)
+    reasons = {record.by: record.refused for record in network.actions}
+    assert "shows how no twins are told, expected 'walk-twins'" in reasons["blind"]
+    assert "sum to 32, expected at most the budget of 16" in reasons["greedy"]
+    assert network.now_s == 3.5
 
 
 def test_model_and_simulator_judge_episodes_of_the_same_weights():

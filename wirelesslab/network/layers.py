@@ -56,9 +56,9 @@ LAYERS: dict[Layer, tuple[str, ...]] = {
         "tasks.placement", "tasks.placement_in_network", "tasks.placement_optimum", "tasks.placement_rows",
         "tasks.placement_rules", "tasks.placement_services",
         "tasks.registration", "tasks.slice_alloc", "tasks.slice_alloc_judgement", "tasks.slice_alloc_kernels",
-        "tasks.slice_alloc_reduced", "tasks.slice_alloc_rules", "tasks.slice_alloc_worlds", "tasks.task", "tasks.twin_sync",
-        "tasks.twin_sync_judgement", "tasks.twin_sync_kernels", "tasks.twin_sync_reduced", "tasks.twin_sync_rules",
-        "tasks.twin_sync_setting", "theory_runs",
+        "tasks.slice_alloc_reduced", "tasks.slice_alloc_rules", "tasks.slice_alloc_worlds", "tasks.task",
+        "tasks.twin_sync", "tasks.twin_sync_judgement", "tasks.twin_sync_kernels", "tasks.twin_sync_reduced",
+        "tasks.twin_sync_rules", "tasks.twin_sync_setting", "theory_runs",
         "theory_runs_radio", "trace", "twins.queue_studies", "workloads", "yaml_lines",
     ),
 }  # fmt: skip

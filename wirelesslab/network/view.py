@@ -42,6 +42,24 @@ class SliceView:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SyncView:
+    """How a twin is told of the N things that it mirrors: what a policy for sync rates sees.
+
+    Attributes:
+        ages_s: How old what is known of each is.
+        rates_per_s: How often each is told, as it is set.
+        strayed: How far each had strayed when it was told, squared and per second of its age, m^2/s, added up; older
+            ones have faded.
+        heard: How many times that is, older ones counting less.
+    """
+
+    ages_s: tuple[float, ...]
+    rates_per_s: tuple[float, ...]
+    strayed: tuple[float, ...]
+    heard: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class View:
     """A network at a moment.
 
@@ -54,6 +72,7 @@ class View:
         ages_s: How old each attribute shown is, by name; empty when it is seen as it is.
         reserved: What the one who looks must leave each slice, by (domain, element or "") and slice; empty when that
             is nothing. See `kept`.
+        syncs: How twins whose rates can be set are told, by their names; empty when that is not shown.
         before: The view that windows are reckoned from; None reckons from the start.
     """
 
@@ -64,6 +83,7 @@ class View:
     queues: Mapping[str, Mapping[str, int]] = field(default_factory=dict, repr=False)
     ages_s: Mapping[str, float] = field(default_factory=dict)
     reserved: Mapping[tuple[Domain, str], Mapping[str, ResourceRatio]] = field(default_factory=dict)
+    syncs: Mapping[str, SyncView] = field(default_factory=dict, repr=False)
     before: "View | None" = field(default=None, repr=False)
 
     def _window(self, name: str, what: str) -> float:

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Mapping
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import gymnasium
@@ -10,25 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wirelesslab import check
+from wirelesslab.network.agents.sync_rates import rows_of
 from wirelesslab.network.simulation import Network
 from wirelesslab.network.slices import MIOT
 from wirelesslab.network.tasks.task import SOURCES, Source, checked_box, seed_of
 from wirelesslab.network.tasks.twin_sync_reduced import WHAT, Table
-from wirelesslab.network.tasks.twin_sync_setting import (
-    AGE,
-    HEARD,
-    HIGHEST_DB,
-    LOWEST_DB,
-    OLDEST_S,
-    RATE,
-    STRAYING,
-    SyncSetting,
-)
+from wirelesslab.network.tasks.twin_sync_setting import OLDEST_S, RATE, SyncSetting
 from wirelesslab.network.topology import line
 from wirelesslab.network.twins.messages import Carriage
 from wirelesslab.network.twins.sync import RatedSync
 from wirelesslab.network.twins.walk_twins import WalkTwins
-from wirelesslab.network.view import SetSync
 
 TWINS, AGENT = "walk-twins", "sync-agent"
 LINK_BPS, DISTANCE_M, UPDATE_BYTES, HEADER_BYTES = 10e6, 20e3, 60, 40  # our choice: 0.18 ms a message
@@ -74,7 +66,7 @@ class TwinSync(gymnasium.Env[Any, Any]):
             raise ValueError(msg)
         self.source, self._behind = source, round(aged_s / self.setting.step_s) if source == "aged" else 0
         self.observation_space, self.action_space = self.setting.observations, self.setting.actions
-        self._box = self.setting.actions
+        self._box, self._interface = self.setting.actions, self.setting.interface
         self._drawn = Table(self.setting, 1)
         self._network: Network | None = None
 
@@ -138,8 +130,8 @@ class TwinSync(gymnasium.Env[Any, Any]):
             ValueError: The action is not of `action_space`; nothing has happened.
         """
         network, twins, setting = self.network, self.twins, self.setting
-        rates = setting.rates_of(checked_box(self._box, action, WHAT))
-        network.apply(SetSync(twin=TWINS, rates_per_s=tuple(rates.tolist())), by=AGENT)
+        for wish in self._interface.actions(checked_box(self._box, action, WHAT)):
+            network.apply(wish, by=AGENT)
         self._steps += 1
         network.agenda.run(self._steps * setting.step_s)
         now_s, mirror = network.now_s, twins.mirror
@@ -168,13 +160,11 @@ class TwinSync(gymnasium.Env[Any, Any]):
         seen[:, RATE] = twins.rates_per_s
         if self.source == "none":
             return seen
-        strayed, heard = (self._strayed, self._heard) if physical else (twins.strayed, twins.heard)
-        known = heard > 0
-        decibel = 10 * np.log10(np.where(known, strayed, 1.0) / np.where(known, heard, 1.0) + 1e-300)
-        seen[:, AGE] = np.minimum(twins.mirror.ages_s(self.network.now_s), OLDEST_S)
-        seen[:, STRAYING] = np.clip(decibel, LOWEST_DB, HIGHEST_DB)
-        seen[:, HEARD] = heard
-        return seen
+        view = twins.view()
+        if physical:
+            told = replace(view.syncs[TWINS], strayed=tuple(self._strayed.tolist()), heard=tuple(self._heard.tolist()))
+            return rows_of(told)
+        return self._interface.observe(view)
 
     def _shown(self) -> NDArray[np.float32]:
         """Return what is shown: of a while ago if `source` says so; an agent knows its own rates at once."""

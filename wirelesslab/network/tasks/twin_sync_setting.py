@@ -9,10 +9,23 @@ from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
 from wirelesslab import check
+from wirelesslab.network.agents.sync_rates import (
+    AGE,
+    FEATURES,
+    HEARD,
+    HIGHEST_DB,
+    LOWEST_DB,
+    OLDEST_S,
+    RATE,
+    STRAYING,
+    SyncInterface,
+    rates_of,
+)
 
-FEATURES = ("age (s)", "rate in force (1/s)", "straying per second (dB re 1 m^2/s)", "strayings remembered")
-AGE, RATE, STRAYING, HEARD = range(4)
-LOWEST_DB, HIGHEST_DB, OLDEST_S = -60.0, 60.0, 1000.0  # bounds of what is shown
+__all__ = [
+    "AGE", "CHARGES", "FEATURES", "HEARD", "HIGHEST_DB", "LOWEST_DB", "OLDEST_S", "RATE", "STRAYING", "Charge",
+    "SyncSetting",
+]  # fmt: skip
 
 Charge = Literal["ages", "expected ages"]
 CHARGES: tuple[Charge, ...] = ("ages", "expected ages")
@@ -52,9 +65,12 @@ class SyncSetting:
         check.positive(budget_per_s=self.budget_per_s, step_s=self.step_s, old_s=self.old_s)
         check.within(0, 1, memory=self.memory)
         check.one_of(CHARGES, charge=self.charge)
-        if not 1 < self.spread < math.inf:
-            msg = f"spread: got {self.spread}, expected a finite number above 1: the greatest rate over the least"
-            raise ValueError(msg)
+        _ = self.interface
+
+    @property
+    def interface(self) -> SyncInterface:
+        """Through which a policy of the task sees and acts in a running network."""
+        return SyncInterface(num_twins=self.num_twins, budget_per_s=self.budget_per_s, spread=self.spread)
 
     @property
     def observations(self) -> Box:
@@ -71,18 +87,8 @@ class SyncSetting:
         return Box(0.0, 1.0, (self.num_twins,), np.float32)
 
     def rates_of(self, actions: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the rates that actions mean, which use the budget exactly: budget spread^a_i / sum_j spread^a_j.
-
-        Args:
-            actions: Numbers in [0, 1], shape (..., num_twins). Equal ones mean equal rates.
-
-        Examples:
-            >>> setting = SyncSetting(num_twins=2, budget_per_s=11.0, spread=100.0)
-            >>> setting.rates_of(np.array([0.5, 1.0])).round(6).tolist()
-            [1.0, 10.0]
-        """
-        parts = np.exp(math.log(self.spread) * np.asarray(actions, np.float64))
-        return np.asarray(self.budget_per_s * parts / parts.sum(axis=-1, keepdims=True))
+        """Return the rates that actions mean, shape (..., num_twins): see `agents.sync_rates.rates_of`."""
+        return rates_of(actions, self.budget_per_s, self.spread)
 
     def actions_of(self, rates: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the actions that mean rates in these proportions, the middle of their range at 0.5.

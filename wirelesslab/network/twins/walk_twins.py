@@ -7,7 +7,7 @@ metres per second, times the twin's age. How far it had strayed each time the tw
 import math
 from collections.abc import Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from wirelesslab.network.flows import FlowRecord
 from wirelesslab.network.source_streams import Memory
 from wirelesslab.network.twins.messages import Carriage, Mirror, Postbag
 from wirelesslab.network.twins.sync import RatedSync
+from wirelesslab.network.view import SyncView, View
 
 if TYPE_CHECKING:
     from wirelesslab.network.simulation import Network
@@ -218,6 +219,20 @@ class WalkTwins:
     def heard(self) -> NDArray[np.float64]:
         """How many times `strayed` is the sum of, older ones counting less, shape (N,)."""
         return self._state.heard.copy()
+
+    def view(self, before: View | None = None, *, by: str = "") -> View:
+        """Return how each thing is told, at once, and nothing else; `by` is who looks: anybody may."""
+        del by
+        state, now = self._state, self._network.now_s
+        ages_s = state.mirror.ages_s(now)
+        told = SyncView(
+            ages_s=tuple(ages_s.tolist()), rates_per_s=tuple(state.memory["rate_per_s"].tolist()),
+            strayed=tuple(state.strayed.tolist()), heard=tuple(state.heard.tolist()),
+        )  # fmt: skip
+        return View(
+            time_s=now, slices={}, ratios={}, ages_s={"syncs": float(ages_s.max())}, syncs={self.name: told},
+            before=None if before is None else replace(before, before=None),
+        )  # fmt: skip
 
     def truth_m(self) -> NDArray[np.float64]:
         """Return where things are now, shape (N, 2): for judges, and for who sits where the things are."""
