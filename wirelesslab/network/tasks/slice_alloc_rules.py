@@ -99,6 +99,41 @@ class MaxWeightRule:
         return self.act(observation)
 
 
+@dataclass(frozen=True)
+class LateRule:
+    """Shares in proportion to load, and more for who is late: load over all loads, plus the share that was late.
+
+    Our choice of a simple feedback where square roots do not apply, since capacities are not known.
+
+    Attributes:
+        interface: Of the task; it must show what is late.
+        start: What every slice counts as, so that none is left with the least share alone.
+        task: Of whose policies it takes the place.
+    """
+
+    interface: ShareInterface
+    start: float = 0.1
+    task: str = ID
+
+    def __post_init__(self) -> None:
+        check.within(0, 1, start=self.start)
+        if "late" not in self.interface.shows:
+            msg = f"interface: shows {self.interface.features}, expected what is late too; this rule decides by it"
+            raise ValueError(msg)
+
+    def act(self, observation: ArrayLike) -> Floats:
+        """Return the answer to an observation of shape (rows, features)."""
+        seen, features = np.asarray(observation, float), self.interface.features
+        load, every = seen[:, 0], seen[:, len(self.interface.memory)]
+        parts = np.divide(load, every, out=np.zeros_like(load), where=every > 0)
+        return np.minimum((self.start + parts + seen[:, features.index("late")]) / (2 + self.start), 1.0)
+
+    def __call__(self, observation: ArrayLike, info: Mapping[str, Any] | None = None) -> Floats:
+        """Return the action."""
+        del info
+        return self.act(observation)
+
+
 def rules_of(interface: ShareInterface, memory: int = 0) -> dict[str, PlanRule | MaxWeightRule]:
     """Return the rules by name; max-weight where queues are seen."""
     equal = StaticShares(shares_of_slices=(1 / len(interface.slices),) * len(interface.slices))
