@@ -29,6 +29,8 @@ SMALL = {
     "twin_staleness": "--replicas 2 --loads 0.5 --ages-s 200 --periods-s 0.5,4 --phases 1 --phase-s 5",
     "what_if_fidelity": "--replicas 2 --actions 3 --horizon-s 0.5",
     "failure_recovery": "--replicas 2 --packet-bytes 50000",
+    "worth_of_a_twin": "--replicas 2 --phases 1 --phase-steps 20 --cell-steps 5 --sync-steps 40 --rehearsed-phases 1"
+    " --link-ages-s 0.5",
     "hybrid_models": "--replicas 2 --samples 8,20 --tests 4 --packets 300",
     "terngrad_accuracy_and_bytes": "--replicas 2 --steps 6 --lenet-steps 1",
     "terngrad_over_the_network": "--replicas 2 --lenet-steps 2 --small-steps 4 --bandwidths-bps 1e6",
