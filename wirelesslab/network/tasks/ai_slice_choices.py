@@ -61,3 +61,8 @@ class AISliceChoices(gymnasium.Wrapper[NDArray[np.float32], Any, NDArray[np.floa
         """See `AISlice.step`."""
         observation, reward, terminated, truncated, info = self.env.step(self.choice(action))
         return features(observation, self._edges), reward, terminated, truncated, {} if self.lean else info
+
+
+def with_choices(**settings: Any) -> AISliceChoices:
+    """Return `AISlice` by numbered choices, as learners want it; `settings` are those of `AISlice`."""
+    return AISliceChoices(AISlice(**settings))

@@ -38,7 +38,9 @@ TASKS: tuple[Task, ...] = (
         "wirelesslab/TwinSyncReduced-v0", "twin_sync_reduced:TwinSyncReduced", "twin_sync_reduced:TwinSyncReducedVector"
     ),
     Task("wirelesslab/Placement-v0", "placement:Placement"),
+    Task("wirelesslab/PlacementRows-v0", "placement_rows:with_rows"),  # the same in the form that learners take
     Task("wirelesslab/AISlice-v0", "ai_slice:AISlice"),
+    Task("wirelesslab/AISliceChoices-v0", "ai_slice_choices:with_choices"),  # likewise
 )
 
 
