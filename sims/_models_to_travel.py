@@ -49,13 +49,14 @@ def train_models(
     """
     data = digits(seed, side=SIDE)
     images = EncodedImages.of(data.only("test"))
-    method = Classifier(backbone="lenet", epochs=epochs, update=UpdateRule(rule="momentum", rate=0.02))
+    method = Classifier(backbone="lenet", epochs=epochs, update=UpdateRule(rule="momentum", rate=0.01))
     dense = method.fit(method.build(seed), data, seed).state
     found = [card(DENSE, method, dense, data, images)]
     for strength in strengths:
         learner = StructuredSparsity(
-            classifier=method, penalties=(GroupLasso(kind="filters", strength=strength, dense=True),), mode="proximal",
-            epochs=sparse_epochs, tuning_epochs=max(1, sparse_epochs // 2), rate_factor=1.0,
+            classifier=method, mode="proximal", epochs=sparse_epochs, tuning_epochs=max(1, sparse_epochs // 2),
+            penalties=(GroupLasso(kind="filters", strength=strength, dense=True, multipliers=(("conv_*", 0.6),)),),
+            rate_factor=1.0,
         )  # fmt: skip
         state = learner.begin(dense, learner.steps(len(data.only("train"))))
         small = export(method, learner.fit(state, data, seed).state)

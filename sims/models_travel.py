@@ -62,10 +62,10 @@ class Config:
         check_requests: Requests with which the mean delay is held against theory.
     """
 
-    replicas: int = 6
+    replicas: int = 5
     epochs: int = 12
     sparse_epochs: int = 12
-    strengths: tuple[float, ...] = (0.07, 0.1)
+    strengths: tuple[float, ...] = (0.14, 0.2)
     bandwidths_bps: tuple[float, ...] = (1e5, 2e5, 5e5, 1e6, 3e6, 1e7, 1e8)
     clients: int = 8
     rate_per_s: float = 10.0
@@ -100,7 +100,7 @@ class Config:
 
 
 QUICK: Mapping[str, Any] = {
-    "replicas": 2, "epochs": 2, "sparse_epochs": 2, "strengths": (0.25,), "bandwidths_bps": (5e5, 1e7),
+    "replicas": 2, "epochs": 2, "sparse_epochs": 2, "strengths": (0.6,), "bandwidths_bps": (5e5, 1e7),
     "session_s": 2.0, "check_requests": 600,
 }  # fmt: skip
 
