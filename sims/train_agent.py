@@ -226,7 +226,7 @@ def draw(result: "xr.Dataset") -> "Mapping[str, Figure]":
     right.set(xlabel="seed of the training", ylabel="return of an episode")
     right.set_xticks(range(result.sizes["training"]), [str(s) for s in result["training"].values])
     right.set_xlim(-0.6, result.sizes["training"] - 0.4)
-    right.set_title("Trained: episodes in order, their mean with 95 % interval", fontsize=10)
+    right.set_title("Trained: sorted episodes, mean with 95 %", fontsize=10)
     return {"training": figure}
 
 

@@ -315,6 +315,27 @@ def test_numpy_and_tensorflow_give_one_answer():
     assert layout.split(flat)[1].tolist() == layout.tensors(tf.constant(flat))[1].numpy().tolist() == [0.5, 0.5]
 
 
+@pytest.mark.parametrize("interface", [NUMBERS, ROWS_NUMBERS], ids=["flat", "rows"])
+def test_ppo_values_what_was_cut_off_as_it_values_all_else(interface):
+    learning, rng = PPO().begin(interface, num_envs=2, steps=100, seed=4), np.random.default_rng(1)
+    seen = rng.normal(3, 2, size=(9, *interface.observation_shape)).astype(np.float32)
+    learning.moments.see(seen)
+    learning.value_middle, learning.value_spread = 50.0, 7.0
+    raw, masks = np.zeros((9, interface.size), np.float32), np.ones((9, interface.size), bool)
+    told = learning._judge(learning.moments.standard(seen), masks, raw)[1].numpy()
+    np.testing.assert_allclose(learning._values(seen), 50 + 7 * told, rtol=1e-5)  # float32
+
+
+def test_a_value_net_keeps_saying_what_it_said_when_its_units_change():
+    learning, rng = PPO().begin(NUMBERS, num_envs=2, steps=100, seed=4), np.random.default_rng(1)
+    learning.rollouts, seen = 2, rng.normal(size=(9, 3)).astype(np.float32)
+    before = learning._values(seen)
+    learning._restandardise(rng.normal(100, 20, size=500), 0.5)
+    learning._take()
+    assert learning.value_middle == pytest.approx(50, abs=3)
+    np.testing.assert_allclose(learning._values(seen), before, atol=1e-4)  # float32 of numbers around 50
+
+
 def test_moments_are_those_of_all_observations_at_once():
     rng = np.random.default_rng(7)
     parts = [rng.normal((1e6, -3), (5, 1e-3), size=(n, 2)) for n in (1, 4, 0, 100, 37)]
