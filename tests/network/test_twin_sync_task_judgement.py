@@ -28,7 +28,7 @@ from wirelesslab.network.tasks.twin_sync_setting import SyncSetting
 
 @pytest.fixture(scope="module")
 def policy():
-    return trained(3, steps=140_000)
+    return trained(3, steps=100_000)
 
 
 def test_a_short_training_keeps_what_the_square_root_gains_in_the_model_and_on_the_simulator(policy):

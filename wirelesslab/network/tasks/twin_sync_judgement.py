@@ -35,11 +35,12 @@ Maker = Callable[[Weighed], SyncRule]
 
 TASK = "wirelesslab/TwinSync-v0"
 SETTING = SyncSetting()
-# Low entropy and a small first spread: sixteen numbers share one advantage, and noise of each is noise of all.
+# No entropy and a small first spread: sixteen numbers share one advantage, and noise of each is noise of all. A step's
+# rates show in the ages of the next ten. Few environments and many small rollouts learnt faster than the other way round.
 LEARNER = PPO(
-    hidden=(32, 32), discount=0.8, trace=0.8, rollout=16, entropy=0.0, first_spread=0.2, learning_rate=1e-3
+    hidden=(32, 32), discount=0.9, trace=0.9, rollout=16, entropy=0.0, first_spread=0.3, learning_rate=3e-3
 )  # fmt: skip
-NUM_ENVS, STEPS = 256, 800_000
+NUM_ENVS, STEPS = 128, 500_000
 EQUAL, TOLD, TRAP = "uniform", "square root, told", "proportional, told"
 LEARNED = "learned"
 
