@@ -6,8 +6,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wirelesslab.vision.classification import Classifier
+from wirelesslab.vision.structured_sparsity.export import export
 from wirelesslab.vision.structured_sparsity.graph import graph_of
-from wirelesslab.vision.structured_sparsity.groups import AXES, GroupLasso, group_norms, penalty, shrunk, slope
+from wirelesslab.vision.structured_sparsity.groups import (
+    AXES,
+    GroupLasso,
+    group_norms,
+    penalty,
+    shrunk,
+    slope,
+    what_is_left,
+)
 from wirelesslab.vision.structured_sparsity.thresholds import Threshold, cut_groups
 
 KINDS = sorted(AXES)
@@ -134,3 +143,45 @@ def test_a_dead_layer_takes_its_branch_along():
     gone = [name for name, mask in cuts.masks.items() if not mask.any()]
     assert gone == ["stage_2_block_1_1_conv/kernel", "stage_2_block_1_2_conv/kernel"]
     assert [cut.layer for cut in cuts.cuts if cut.dropped] == ["stage_2_block_1_1_conv"]
+
+
+def test_what_acts_on_a_filter_alone_can_belong_to_its_group():
+    classifier = Classifier(backbone="resnet8", shape=(8, 8, 3))
+    graph, weights = graph_of(classifier), classifier.build(1).part("weights")
+    stem = GroupLasso(along=True, strength=0.5).targets(graph, weights)[0]
+    assert stem.along == ("stem_norm/gamma", "stem_norm/beta")
+    weights["stem_norm/beta"][:] = np.arange(16)
+    kernel, scale, shift = (weights[name] for name in (stem.kernel, *stem.along))
+    for filter_ in (0, 5):
+        whole = np.concatenate([kernel[..., filter_].ravel(), [scale[filter_], shift[filter_]]])
+        assert stem.norms(weights).ravel()[filter_] == pytest.approx(np.linalg.norm(whole), rel=1e-6)
+        shorter = stem.scaled(weights, what_is_left(stem.norms(weights), 1.5))
+        now = np.concatenate([a[..., filter_].ravel() for a in shorter.values()])
+        assert np.linalg.norm(now) == pytest.approx(max(0, np.linalg.norm(whole) - 1.5), abs=1e-6)
+    depth = GroupLasso(kind="depth", along=True).targets(graph, weights)[1]
+    parts = [weights[name].ravel() for name in (depth.kernel, *depth.along)]
+    assert depth.norms(weights).item() == pytest.approx(np.linalg.norm(np.concatenate(parts)), rel=1e-6)
+    lenet = Classifier(backbone="lenet")
+    (one, _) = GroupLasso(along=True).targets(graph_of(lenet), lenet.build(1).part("weights"))
+    assert one.along == ("conv_1/bias",)
+    with pytest.raises(ValueError, match="a bias is of one filter"):
+        GroupLasso(kind="shapes", along=True)
+
+
+def test_a_filter_or_block_that_goes_with_its_shift_leaves_nothing_behind():
+    classifier = Classifier(backbone="resnet8", shape=(8, 8, 3))
+    state = classifier.build(1)
+    weights = {n: w + np.float32(0.3) if n.endswith("beta") else w for n, w in state.part("weights").items()}
+    for name in ("stem_conv/kernel", "stem_norm/gamma", "stem_norm/beta"):
+        weights[name][..., :5] *= np.float32(1e-5)
+    for name in [n for n in weights if n.startswith("stage_2_block_1_2")]:
+        weights[name] = weights[name] * np.float32(1e-5)
+    both = (GroupLasso(along=True), GroupLasso(kind="depth", along=True))
+    cuts = cut_groups(graph_of(classifier), weights, both, Threshold())
+    small = export(classifier, state.with_part("weights", cuts.masked(weights)))
+    assert small.blocks == ("stage_2_block_1_add",)
+    assert small.exact
+    assert not small.removal.held
+    assert not any(name.endswith("constant") for name in graph_of(small.classifier).nodes)
+    # the stem's five dead filters stay, since the block behind adds its own channels to them; what they say is 0
+    assert not cuts.masked(weights)["stem_norm/beta"][:5].any()

@@ -14,6 +14,7 @@ References:
     Wen et al., "Learning structured sparsity in deep neural networks", NeurIPS 2016, and the authors' Caffe.
 """
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Literal
@@ -30,6 +31,46 @@ AXES: dict[str, tuple[int, ...]] = {
     "filters": (0, 1, 2), "channels": (0, 1, 3), "shapes": (3,), "filters_2d": (0, 1), "depth": (0, 1, 2, 3),
 }  # fmt: skip
 
+SCALES = ("gamma", "beta")
+
+
+@dataclass(frozen=True)
+class Target:
+    """A layer that is pulled.
+
+    Attributes:
+        layer: Its name.
+        kind: Of its groups.
+        strength: lambda_g times the layer's multiplier.
+        kernel: The name of its kernel.
+        along: Names of vectors over filters that belong to the groups too.
+    """
+
+    layer: str
+    kind: str
+    strength: float
+    kernel: str
+    along: tuple[str, ...] = ()
+
+    def norms(self, weights: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+        """Return the norms of the groups, as `group_norms` does."""
+        found = group_norms(weights[self.kernel], self.kind)
+        if not self.along:
+            return found
+        more = np.sum([np.square(weights[key]) for key in self.along], axis=0)
+        return np.asarray(np.sqrt(np.square(found) + (more.sum() if self.kind == "depth" else more)))
+
+    def scaled(self, weights: Mapping[str, NDArray[Any]], factors: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """Return the layer's arrays times one factor per group."""
+        found = {self.kernel: np.asarray(weights[self.kernel] * factors)}
+        return found | {key: np.asarray(weights[key] * factors.ravel()) for key in self.along}
+
+
+def _norms(graph: Graph, name: str) -> list[str]:
+    """Return the name of the BatchNorm that alone reads a layer, if that is what reads it."""
+    readers = [node for node in graph.nodes.values() if name in node.inputs]
+    return [node.name for node in readers if len(readers) == 1 and node.kind == "BatchNormalization"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class GroupLasso:
@@ -42,6 +83,10 @@ class GroupLasso:
             layer; 0 spares it. A layer that fits none has factor 1.
         dense: Whether dense layers have groups too: filters are their outputs, channels and shapes their inputs. The
             last layer's outputs are classes and are never a group.
+        along: Whether what else acts on a filter's channel alone belongs to its group: its bias, and scale and shift
+            of the BatchNorm behind (our choice; the paper's groups are kernels). Behind a BatchNorm the size of a
+            kernel means nothing to the net, so lasso on kernels alone weakens all of them alike; and a filter that
+            goes with its shift says 0, which can be left out even before a padded border. For "filters" and "depth".
 
     "depth" takes convolutions between the ends of a shortcut only: neither the first convolution nor projections,
     without which nothing would reach the output. "channels" spares layers that read the image.
@@ -51,10 +96,14 @@ class GroupLasso:
     strength: float = 0.01
     multipliers: tuple[tuple[str, float], ...] = ()
     dense: bool = False
+    along: bool = False
 
     def __post_init__(self) -> None:
         check.one_of(AXES, kind=self.kind)
         check.within(0, 1e6, strength=self.strength)
+        if self.along and self.kind not in ("filters", "depth"):
+            msg = f"along: got True for {self.kind!r}, expected it for 'filters' or 'depth': a bias is of one filter"
+            raise ValueError(msg)
         for pattern, factor in self.multipliers:
             check.within(0, 1e6, **{f"multipliers[{pattern!r}]": factor})
 
@@ -83,6 +132,21 @@ class GroupLasso:
                 msg = f"multipliers: {pattern!r} fits no layer with {self.kind!r}, expected one of {', '.join(able)}"
                 raise ValueError(msg)
         return {name: self.strength * self._factor(name) for name in able}
+
+    def targets(self, graph: Graph, names: Iterable[str]) -> list[Target]:
+        """Return the layers that are pulled at all, in order.
+
+        Args:
+            graph: The net.
+            names: Of its trainable arrays.
+        """
+        known, found = set(names), []
+        for name, strength in self.strengths(graph).items():
+            if strength > 0:
+                beside = [f"{name}/bias", *(f"{after}/{what}" for after in _norms(graph, name) for what in SCALES)]
+                along = tuple(key for key in beside if self.along and key in known)
+                found.append(Target(name, self.kind, strength, f"{name}/kernel", along))
+        return found
 
     def _factor(self, name: str) -> float:
         return next((factor for pattern, factor in self.multipliers if fnmatchcase(name, pattern)), 1.0)
@@ -117,11 +181,9 @@ def penalty(kernel: NDArray[Any], kind: str) -> float:
     return float(group_norms(kernel, kind).sum(dtype=np.float64))
 
 
-def slope(kernel: NDArray[Any], kind: str, strength: float = 1.0) -> NDArray[Any]:
-    r"""Return `strength` times the sub-gradient $w/\|w^{(g)}\|$ of R_g that is 0 where a group is 0."""
-    norms = group_norms(kernel, kind)
-    pull = np.divide(norms.dtype.type(strength), norms, out=np.zeros_like(norms), where=norms > 0)
-    return np.asarray(kernel * pull)
+def slope(kernel: NDArray[Any], kind: str) -> NDArray[Any]:
+    r"""Return the sub-gradient $w/\|w^{(g)}\|$ of R_g that is 0 where a group is 0, shape as the kernel's."""
+    return np.asarray(kernel * pull(group_norms(kernel, kind)))
 
 
 def shrunk(kernel: NDArray[Any], kind: str, amount: float) -> NDArray[Any]:
@@ -130,8 +192,17 @@ def shrunk(kernel: NDArray[Any], kind: str, amount: float) -> NDArray[Any]:
     $w^{(g)} \leftarrow w^{(g)}\max(0, 1-t/\|w^{(g)}\|)$. It is exact for one kind; kinds whose groups overlap are
     shrunk one after another, which is not the proximal step of their sum.
     """
+    return np.asarray(kernel * what_is_left(group_norms(kernel, kind), amount))
+
+
+def pull(norms: NDArray[Any], strength: float = 1.0) -> NDArray[Any]:
+    """Return strength / norm, and 0 for norms of 0: times the weights it is the sub-gradient."""
+    return np.asarray(np.divide(norms.dtype.type(strength), norms, out=np.zeros_like(norms), where=norms > 0))
+
+
+def what_is_left(norms: NDArray[Any], amount: float) -> NDArray[Any]:
+    """Return max(0, 1 - amount / norm), by which a proximal step multiplies groups."""
     check.within(0, 1e30, amount=amount)
-    norms = group_norms(kernel, kind)
     left = np.zeros_like(norms)
-    np.divide(norms - amount, norms, out=left, where=norms > amount)
-    return np.asarray(kernel * left)
+    np.divide(norms - norms.dtype.type(amount), norms, out=left, where=norms > amount)
+    return left

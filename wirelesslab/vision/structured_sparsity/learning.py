@@ -14,6 +14,7 @@ References:
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -25,7 +26,7 @@ from wirelesslab.vision.data import Data
 from wirelesslab.vision.method import Array, Batch, Epoch, Fit, Gradients, State, state_arrays, state_of
 from wirelesslab.vision.saving import Keeping
 from wirelesslab.vision.structured_sparsity.graph import graph_of
-from wirelesslab.vision.structured_sparsity.groups import GroupLasso, penalty, shrunk, slope
+from wirelesslab.vision.structured_sparsity.groups import GroupLasso, Target, pull, what_is_left
 from wirelesslab.vision.structured_sparsity.thresholds import Cuts, Threshold, cut_groups, masked
 
 MODES = ("subgradient", "proximal")
@@ -141,7 +142,8 @@ class StructuredSparsity:
         if self._stage(state) != "learning":
             return found
         weights = state.part("weights")
-        return found + sum(2 * weights[f"{name}/kernel"].size for _, names in self._strengths() for name in names)
+        targets = self._targets(weights)
+        return found + sum(2 * weights[key].size for one in targets for key in (one.kernel, *one.along))
 
     # --- a learner ---
 
@@ -163,21 +165,17 @@ class StructuredSparsity:
         if self.mode == "subgradient":
             before = state.part("weights")
             places = {name: place for place, name in enumerate(before)}
-            for kind, strengths in self._strengths():
-                for name, strength in strengths.items():
-                    key = f"{name}/kernel"
-                    arrays[places[key]] = np.asarray(arrays[places[key]], np.float32) + slope(
-                        before[key], kind, strength
-                    )
+            for target in self._targets(before):
+                for key, more in target.scaled(before, pull(target.norms(before), target.strength)).items():
+                    arrays[places[key]] = np.asarray(arrays[places[key]], np.float32) + more
             after = learner.apply(state, arrays)
             small = np.float32(self.zero_below)
             return after.with_part("weights", {n: w * (np.abs(w) >= small) for n, w in after.part("weights").items()})
         after = learner.apply(state, arrays)
         weights, rule = after.part("weights"), learner.update
         reach = rule.rate / (1 - rule.momentum) if rule.rule == "momentum" else rule.rate
-        for kind, strengths in self._strengths():
-            for name, strength in strengths.items():
-                weights[f"{name}/kernel"] = shrunk(weights[f"{name}/kernel"], kind, reach * strength)
+        for target in self._targets(weights):
+            weights |= target.scaled(weights, what_is_left(target.norms(weights), reach * target.strength))
         return after.with_part("weights", weights)
 
     def travels(self, state: State, /) -> dict[str, str]:
@@ -247,11 +245,7 @@ class StructuredSparsity:
     def penalty(self, state: State) -> float:
         """Return the sum of lambda R_g over kinds and layers."""
         weights = state.part("weights")
-        return sum(
-            strength * penalty(weights[f"{name}/kernel"], kind)
-            for kind, strengths in self._strengths()
-            for name, strength in strengths.items()
-        )
+        return sum(one.strength * float(one.norms(weights).sum(dtype=np.float64)) for one in self._targets(weights))
 
     def _carried(self, fresh: State, state: State) -> State:
         weights = state.part("weights")
@@ -267,7 +261,13 @@ class StructuredSparsity:
         rule = self.classifier.update
         return replace(self.classifier, update=replace(rule, rate=rule.rate * factor))
 
-    def _strengths(self) -> list[tuple[str, dict[str, float]]]:
-        graph = graph_of(self.classifier)
-        found = ((lasso.kind, lasso.strengths(graph)) for lasso in self.penalties)
-        return [(kind, {name: s for name, s in strengths.items() if s > 0}) for kind, strengths in found]
+    def _targets(self, weights: Mapping[str, NDArray[Any]]) -> tuple[Target, ...]:
+        return _targets_of(self.classifier, self.penalties, tuple(weights))
+
+
+@lru_cache(maxsize=16)
+def _targets_of(
+    classifier: Classifier, penalties: tuple[GroupLasso, ...], names: tuple[str, ...]
+) -> tuple[Target, ...]:
+    graph = graph_of(classifier)
+    return tuple(target for lasso in penalties for target in lasso.targets(graph, names))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from wirelesslab import check
 from wirelesslab.vision.structured_sparsity.graph import Graph
-from wirelesslab.vision.structured_sparsity.groups import GroupLasso, group_norms
+from wirelesslab.vision.structured_sparsity.groups import GroupLasso, Target
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,8 @@ class Threshold:
         able = int(np.searchsorted(flat, self.relative * flat[-1]))  # so many lie below the share
         for count in range(min(able, len(flat) - 1), 0, -1):
             if flat[count] > self.gap * flat[count - 1] or (flat[count - 1] == 0 < flat[count]):
-                ratio = float(flat[count] / flat[count - 1]) if flat[count - 1] else np.inf
+                with np.errstate(over="ignore", divide="ignore"):
+                    ratio = float(flat[count] / flat[count - 1])
                 return np.asarray(norms) > flat[count - 1], ratio
         return np.ones(np.shape(norms), bool), np.inf
 
@@ -107,30 +108,29 @@ def cut_groups(
     masks: dict[str, NDArray[np.bool_]] = {}
     cuts: list[Cut] = []
 
-    def drop(name: str, kept: NDArray[np.bool_]) -> None:
-        key = f"{name}/kernel"
-        masks[key] = masks.get(key, np.ones(weights[key].shape, bool)) & kept
+    def drop(target: Target, kept: NDArray[np.bool_]) -> None:
+        for key, stays in ((target.kernel, kept), *((key, kept.ravel()) for key in target.along)):
+            masks[key] = masks.get(key, np.ones(weights[key].shape, bool)) & stays
 
     for lasso in penalties:
-        strengths = lasso.strengths(graph)
-        names = [name for name, strength in strengths.items() if strength > 0]
-        norms = {name: group_norms(weights[f"{name}/kernel"], lasso.kind) for name in names}
+        targets = lasso.targets(graph, weights)
+        norms = [target.norms(weights) for target in targets]
         if lasso.kind != "depth":
-            for name, found in norms.items():
+            for target, found in zip(targets, norms, strict=True):
                 kept, gap = threshold.cut(found)
                 below = int((found < threshold.relative * found.max()).sum())
                 gone = int(kept.size - kept.sum())
-                cuts.append(Cut(name, lasso.kind, kept.size, gone, gap, below - gone))
-                drop(name, kept)
-        elif names:
-            sizes = np.array([float(norms[name].item()) for name in names])
+                cuts.append(Cut(target.layer, lasso.kind, kept.size, gone, gap, below - gone))
+                drop(target, kept)
+        elif targets:
+            sizes = np.array([float(found.item()) for found in norms])
             kept, gap = threshold.cut(sizes)
-            for name, size, stays in zip(names, sizes, kept, strict=True):
+            for target, size, stays in zip(targets, sizes, kept, strict=True):
                 low = bool(stays and size < threshold.relative * sizes.max())
-                cuts.append(Cut(name, "depth", 1, int(not stays), gap, int(low)))
-            dead = {name for name, stays in zip(names, kept, strict=True) if not stays}
+                cuts.append(Cut(target.layer, "depth", 1, int(not stays), gap, int(low)))
+            dead = {target.layer for target, stays in zip(targets, kept, strict=True) if not stays}
             for block in graph.blocks:
-                if dead & set(block.layers):
-                    for name in block.layers:
-                        drop(name, np.zeros(1, bool))
+                for name in block.layers if dead & set(block.layers) else ():
+                    spared = Target(name, "depth", 0.0, f"{name}/kernel")  # goes with the others all the same
+                    drop(next((target for target in targets if target.layer == name), spared), np.zeros(1, bool))
     return Cuts(tuple(cuts), masks)
