@@ -96,7 +96,7 @@ def lenet(case: Case, seed: int) -> Figures:
 def resnet(case: Case, seed: int) -> Figures:
     """Teach residual nets weaves, learn which blocks to drop, and compare with blocks that chance drops."""
     own = _begun(case, seed)
-    data = Weaves(train=case.train, validation=case.validation, test=case.test, tint=0.6, noise=0.03).data(own)
+    data = Weaves(train=case.train, validation=case.validation, test=case.test).data(own)
     deep, shallow = _residual("resnet20", case), _residual("resnet8", case)
     base = _taught(deep, deep.build(own), data, own, "baseline", case.epochs)
     longer = _taught(deep, base, data, own, "learning", case.learning)

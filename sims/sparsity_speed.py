@@ -70,7 +70,7 @@ class Config:
     resnet_train: int = 6000
     resnet_test: int = 3000
     resnet_passes: tuple[int, ...] = (8, 4, 2)
-    resnet_strengths: tuple[float, ...] = (0.016, 0.02, 0.025)
+    resnet_strengths: tuple[float, ...] = (0.024, 0.028, 0.033)
     choices: int = 5
     shares: tuple[float, ...] = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.7)
     rounds: int = 30
