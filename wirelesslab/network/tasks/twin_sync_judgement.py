@@ -36,7 +36,7 @@ Maker = Callable[[Weighed], SyncRule]
 TASK = "wirelesslab/TwinSync-v0"
 SETTING = SyncSetting()
 # No entropy and a small first spread: sixteen numbers share one advantage, and noise of each is noise of all. A step's
-# rates show in the ages of the next ten. Few environments and many small rollouts learnt faster than the other way round.
+# rates show in the ages of the next ten. Few environments and many small rollouts learnt faster than the reverse.
 LEARNER = PPO(
     hidden=(32, 32), discount=0.9, trace=0.9, rollout=16, entropy=0.0, first_spread=0.3, learning_rate=3e-3
 )  # fmt: skip
@@ -70,13 +70,13 @@ def asked(policy: Trained) -> Maker:
 
 
 def baselines(setting: SyncSetting = SETTING) -> dict[str, Maker]:
-    """Return the rules that a policy is held against, by name; the one for ages was tuned for steps of 0.25 s."""
+    """Return the rules that a policy is held against, by name; the one for ages is tuned."""
     return {
         EQUAL: lambda _env: Uniform(),
         TRAP: lambda env: PowerTold(env, 1.0),
         TOLD: PowerTold,
         "square root, measured": lambda _env: PowerMeasured(setting),
-        "square root and ages, measured": lambda _env: AgeAware(setting, eagerness=2.0, start=0.1),
+        "square root and ages, measured": lambda _env: AgeAware(setting),
     }
 
 
