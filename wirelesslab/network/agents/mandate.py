@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from wirelesslab import check
-from wirelesslab.network.changes import twin_to_set
 from wirelesslab.network.slices import DOMAINS, Domain, ResourceRatio
 from wirelesslab.network.view import Action, SetActive, SetRatios, SetSync, SetUp, kept_for
 
@@ -67,7 +66,9 @@ class Mandate:
         for element in self.elements:
             network.check_element(element)
         for twin in self.twins:
-            twin_to_set(network, twin)
+            if not hasattr(network.actors.get(twin), "set_rates"):
+                msg = f"twins: got {twin!r}, expected one whose sync rates can be set{check.nearest(twin, network.actors)}"
+                raise ValueError(msg)
         if self.floor:
             try:
                 network.in_force(self.floor)
