@@ -63,7 +63,7 @@ class Config:
     """
 
     replicas: int = 5
-    epochs: int = 12
+    epochs: int = 10
     sparse_epochs: int = 12
     strengths: tuple[float, ...] = (0.14, 0.2)
     bandwidths_bps: tuple[float, ...] = (1e5, 2e5, 5e5, 1e6, 3e6, 1e7, 1e8)
@@ -73,7 +73,7 @@ class Config:
     session_s: float = 30.0
     device_operations_per_s: float = 1e8
     edge_operations_per_s: float = 5e8
-    check_requests: int = 8000
+    check_requests: int = 6000
 
     def __post_init__(self) -> None:
         check.positive_integer(
@@ -105,7 +105,7 @@ QUICK: Mapping[str, Any] = {
 }  # fmt: skip
 
 
-def cell(config: Config, rate_bps: float, seed: int) -> Network:
+def cell(config: Config, rate_bps: float, seed: int, segment_bytes: int = 15_000) -> Network:
     """Return clients' cell, an edge node with a cache, and the cloud, from which models come."""
     graph = nx.DiGraph()
     add_node(graph, CELL, "gnb", (0.0, 0.0))
@@ -113,8 +113,7 @@ def cell(config: Config, rate_bps: float, seed: int) -> Network:
     add_node(graph, CLOUD, "cloud", (2e5, 0.0))
     add_link(graph, CELL, EDGE, rate_bps=rate_bps, delay_s=2e-3)
     add_link(graph, EDGE, CLOUD, rate_bps=1e9, delay_s=1e-2)
-    # short segments, so that an answer waits for no more than one of a model that is on its way
-    return Network(graph, (REQUESTS, MODELS), seed=seed, segment_bytes=1500, report_s=60.0)
+    return Network(graph, (REQUESTS, MODELS), seed=seed, segment_bytes=segment_bytes, report_s=60.0)
 
 
 def service(
@@ -171,7 +170,8 @@ def session(
     config: Config, images: EncodedImages, models: Sequence[Trained], way: str, rate_bps: float, seed: int
 ) -> Mapping[str, Any]:
     """Let clients ask for a while, from the moment at which devices begin to get their model."""
-    network = cell(config, rate_bps, seed)
+    # where answers travel beside models, in short segments: an answer waits for no more than one of them
+    network = cell(config, rate_bps, seed, 1500 if way == EITHER else 15_000)
     where, _, name = way.partition(", ")
     policy: Placement = {"edge": AlwaysEdge(name), "device": AlwaysDevice(name)}.get(where, BestInTime())
     options: dict[str, Any] = {}
