@@ -9,7 +9,7 @@ import pytest
 
 from wirelesslab.network import Network
 from wirelesslab.network.tasks.slice_alloc import TWIN, SliceAlloc
-from wirelesslab.network.tasks.slice_alloc_rules import MaxWeightRule, PlanRule, rules_of
+from wirelesslab.network.tasks.slice_alloc_rules import LateRule, MaxWeightRule, PlanRule, rules_of
 from wirelesslab.network.tasks.slice_alloc_worlds import CellsWorld, LinkWorld
 from wirelesslab.network.theory import square_root_capacities
 
@@ -171,5 +171,28 @@ def test_rules_answer_what_their_closed_forms_say():
 def test_a_rule_that_cannot_see_what_it_needs_is_refused():
     with pytest.raises(ValueError, match="expected queues too"):
         MaxWeightRule(LINK.interface)
+    with pytest.raises(ValueError, match="expected what is late too"):
+        LateRule(LINK.interface)
     with pytest.raises(ValueError, match="memory"):
         PlanRule(rules_of(LINK.interface)["static"].plan, LINK.interface, memory=7)
+
+
+def test_who_is_late_gets_more_and_so_fewer_are_late():
+    rule = LateRule(SMALL.interface)
+    seen = np.zeros(SMALL.interface.observation_shape)
+    seen[:, 0], seen[:, len(SMALL.memory)] = 0.2, 0.6  # three slices of one load
+    seen[[0, 3, 6], SMALL.interface.features.index("late")] = 0.5  # the first is late
+    shares = SMALL.interface.shares(rule(seen))
+    assert (shares[:, 0] > shares[:, 1]).all()
+    np.testing.assert_allclose(shares[:, 1], shares[:, 2])
+
+    def late(rule):
+        env = SliceAlloc(replace(SMALL, users_per_slice=20, phase_s=2.0))
+        observation, _ = env.reset(seed=1)
+        found = []
+        for _ in range(60):
+            observation, *_, info = env.step(rule(observation))
+            found.append(info["reward"]["late"])
+        return np.mean(found)
+
+    assert late(rule) > 0.5 * late(lambda _: np.ones(9))  # rewards are negative: less than half as many are late

@@ -8,6 +8,7 @@ from scipy import stats
 from wirelesslab.network.agents.interfaces import LoadMemory, ShareInterface, shares_of
 from wirelesslab.network.agents.learned import LearnedPolicy
 from wirelesslab.network.agents.plans import ProportionalShares, SquareRootShares, StaticShares
+from wirelesslab.network.tasks import slice_alloc_judgement as judgement
 from wirelesslab.network.tasks.draws import counters
 from wirelesslab.network.tasks.slice_alloc_judgement import in_theory, mean_jobs
 from wirelesslab.network.tasks.slice_alloc_kernels import poisson
@@ -230,3 +231,19 @@ def test_the_interface_of_the_model_shows_what_that_of_the_link_shows():
     assert model.features == world.features
     assert (model.least, model.memory) == (world.least, world.memory)
     assert isinstance(world, ShareInterface)
+
+
+def test_a_training_of_the_judgement_gives_a_policy_that_plugs_into_its_network():
+    trained = judgement.trained(1, steps=2 * judgement.NUM_ENVS * judgement.LEARNER.rollout)
+    policies = judgement.policies(trained)
+    assert judgement.LEARNED in policies
+    world = LinkWorld(phase_steps=10)
+    for name, policy in policies.items():
+        assert 0 < mean_jobs(policy, 1, world=world, phases=2) < 1000, name
+
+
+def test_what_learns_sees_what_it_will_see_when_it_is_judged():
+    model, world = judgement.MODEL, judgement.WORLD
+    assert model.step * world.service_s == pytest.approx(world.step_s)
+    assert (model.memory, model.least, model.queues) == (world.memory, world.least, world.queues)
+    assert world.phase_steps * model.step >= 1000  # service times, as the bar has it

@@ -126,7 +126,8 @@ class LateRule:
         seen, features = np.asarray(observation, float), self.interface.features
         load, every = seen[:, 0], seen[:, len(self.interface.memory)]
         parts = np.divide(load, every, out=np.zeros_like(load), where=every > 0)
-        return np.minimum((self.start + parts + seen[:, features.index("late")]) / (2 + self.start), 1.0)
+        late = seen[:, features.index("late")]
+        return np.asarray(np.minimum((self.start + parts + late) / (2 + self.start), 1.0))
 
     def __call__(self, observation: ArrayLike, info: Mapping[str, Any] | None = None) -> Floats:
         """Return the action."""

@@ -77,7 +77,7 @@ class LinkWorld:
         link_bps: Rate of the link.
         packet_bytes: Mean size: it takes 2 ms on the whole link, so that a step is 50 mean service times.
         loads: Of each slice in each phase, parts of the link.
-        phase_steps: Steps of a phase: 10,000 service times.
+        phase_steps: Steps of a phase: 20,000 service times.
         memory: Windows that mean loads remember.
         queues: Whether queues are seen.
         least: Smallest share.
@@ -89,7 +89,7 @@ class LinkWorld:
     link_bps: float = 50e6
     packet_bytes: float = 12_500.0
     loads: tuple[tuple[float, ...], ...] = ((0.6, 0.1), (0.1, 0.6))
-    phase_steps: int = 200
+    phase_steps: int = 400
     memory: tuple[int, ...] = (1, 4, 16)
     queues: bool = False
     least: float = 0.001
