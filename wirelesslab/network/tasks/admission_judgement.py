@@ -24,7 +24,7 @@ from wirelesslab.network.admission import (
 from wirelesslab.network.clairvoyant import CallRecord, clairvoyant_bound
 from wirelesslab.network.tasks.admission import Admission
 from wirelesslab.network.tasks.admission_rules import StationRule
-from wirelesslab.network.tasks.admission_setting import AdmissionSetting
+from wirelesslab.network.tasks.admission_setting import AdmissionSetting, unit_of
 from wirelesslab.network.tasks.admission_vector import AdmissionVector
 
 Floats = NDArray[np.float64]
@@ -108,7 +108,8 @@ def reward_per_second(
 ) -> Earned:
     """Return what a policy earns per second at one station for each seed, in one long episode.
 
-    Policies that are given the same seeds meet the same calls: compare them pair by pair.
+    Policies that are given the same seeds meet the same calls: compare them pair by pair. Rewards are told in full,
+    also where the setting pays shares.
 
     Args:
         policy: What answers; it reads rates as the station measures them.
@@ -119,7 +120,7 @@ def reward_per_second(
     """
     check.positive_integer(calls=calls)
     check.non_negative_integer(warm_up=warm_up)
-    envs = AdmissionVector(len(seeds), replace(setting, calls=warm_up + calls + 1, relative=False))
+    envs = AdmissionVector(len(seeds), replace(setting, calls=warm_up + calls + 1))
     seen, infos = envs.reset(seed=list(seeds))
     num_classes = setting.sight.num_classes
     earned, began_s = np.zeros(len(seeds)), infos["time_s"]
@@ -133,7 +134,9 @@ def reward_per_second(
             earned += rewards
             offered += here
             refused += np.stack([infos["cost"][f"class {k}"] for k in range(num_classes)], axis=1)
-    return Earned(earned / (infos["time_s"] - began_s), refused / offered)
+    units = np.array([unit_of(system) if setting.relative else 1.0 for system in setting.systems])
+    units = units[envs.snapshot()["stations"]["system"]]
+    return Earned(units * earned / (infos["time_s"] - began_s), refused / offered)
 
 
 def calls_to_come(setting: AdmissionSetting, seed: int, num_calls: int) -> CallRecord:
@@ -167,11 +170,12 @@ def against_hindsight(policy: StationRule, setting: AdmissionSetting, seed: int,
     if len(setting.systems) != 1:
         msg = f"setting: got {len(setting.systems)} systems, expected one"
         raise ValueError(msg)
-    env = Admission(replace(setting, calls=num_calls, relative=False))
+    env = Admission(replace(setting, calls=num_calls))
     seen, info = env.reset(seed=seed)
     earned = 0.0
     for _ in range(num_calls):
         answer = policy.act_many(seen[None], info["action_mask"][None])[0]
         seen, reward, _, _, info = env.step(int(answer))
         earned += reward
+    earned *= unit_of(setting.systems[0]) if setting.relative else 1.0
     return Hindsight(earned, clairvoyant_bound(calls_to_come(setting, seed, num_calls), setting.systems[0]))

@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from wirelesslab.network.tasks.admission_setting import AdmissionSetting, unit_of
+from wirelesslab.network.tasks.admission_setting import AdmissionSetting
 from wirelesslab.network.tasks.draws import counters, exponential, uniform
 
 PURPOSES = ("arrivals", "classes", "holding", "episodes")
@@ -24,8 +24,7 @@ class Terms(NamedTuple):
     """What does not change; arrays of shape (systems, classes)."""
 
     demands: Counts
-    rewards: Floats
-    units: Floats  # what a reward is divided by, shape (systems,)
+    rewards: Floats  # as they are paid
     holding_s: Floats
     base_rates: Floats
     capacity: int
@@ -85,8 +84,7 @@ def terms(setting: AdmissionSetting) -> Terms:
     load = setting.load
     return Terms(
         demands=np.array([[c.demand for c in row] for row in classes], np.int64),
-        rewards=np.array([[c.reward for c in row] for row in classes], np.float64),
-        units=np.array([unit_of(system) if setting.relative else 1.0 for system in setting.systems]),
+        rewards=np.array([setting.sight.paid(system) for system in setting.systems]),
         holding_s=np.array([[c.holding_s for c in row] for row in classes], np.float64),
         base_rates=np.array([[c.arrival_rate for c in row] for row in classes], np.float64),
         capacity=setting.systems[0].capacity, fixed_holding=setting.holding == "fixed", low=float(load.low),
@@ -262,7 +260,7 @@ def answer_all(
     for i in range(s.now_s.size):
         caller = s.caller[i]
         if admit[i] == 1:
-            reward[i, caller] = t.rewards[s.system[i], caller] / t.units[s.system[i]]
+            reward[i, caller] = t.rewards[s.system[i], caller]
             s.in_service[i, caller] += 1
             s.free[i] -= t.demands[s.system[i], caller]
             place = 0

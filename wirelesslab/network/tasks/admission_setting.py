@@ -95,7 +95,7 @@ class AdmissionSetting:
     @property
     def sight(self) -> "Sight":
         """Where in an observation stands what."""
-        return Sight(len(self.systems[0].classes), self.rates, self.tariffs)
+        return Sight(len(self.systems[0].classes), self.rates, self.tariffs, self.relative)
 
     @property
     def most_calls(self) -> int:
@@ -116,7 +116,7 @@ class AdmissionSetting:
         high[sight.in_service], high[sight.free] = self.most_calls, self.systems[0].capacity
         high[sight.rates_per_s] = self.most_rate
         high[sight.demands] = self.systems[0].capacity
-        rewards = [c.reward for s in self.systems for c in s.classes]
+        rewards = np.concatenate([sight.paid(system) for system in self.systems])
         low[sight.rewards], high[sight.rewards] = min(0.0, *rewards), max(1.0, *rewards)
         return gymnasium.spaces.Box(low.astype(np.float32), high.astype(np.float32), dtype=np.float32)
 
@@ -138,6 +138,7 @@ class Sight(NamedTuple):
     num_classes: int
     rates: bool
     tariffs: bool
+    relative: bool = False
 
     @property
     def size(self) -> int:
@@ -172,7 +173,7 @@ class Sight(NamedTuple):
 
     @property
     def rewards(self) -> slice:
-        """What a call of each class pays; empty if tariffs are not seen."""
+        """What a call of each class pays, as it is paid (`paid`); empty if tariffs are not seen."""
         begin = self.demands.stop
         return slice(begin, begin + self.num_classes * self.tariffs)
 
@@ -180,6 +181,10 @@ class Sight(NamedTuple):
     def mask(self) -> slice:
         """1 where an action is allowed: refuse, admit."""
         return slice(self.size - 2, self.size)
+
+    def paid(self, system: LossSystem) -> NDArray[np.float64]:
+        """Return what a call of each class pays: as the tariff has it, or as a share of what a full station earns."""
+        return np.array([c.reward for c in system.classes]) / (unit_of(system) if self.relative else 1.0)
 
     def observations(
         self,
@@ -209,7 +214,7 @@ class Sight(NamedTuple):
             seen[:, self.rates_per_s] = rates
         if self.tariffs:
             seen[:, self.demands] = demands
-            seen[:, self.rewards] = [c.reward for c in system.classes]
+            seen[:, self.rewards] = self.paid(system)
         seen[:, self.size - 2] = 1
         seen[:, self.size - 1] = free >= demands[caller]
         return seen
