@@ -9,6 +9,8 @@ from wirelesslab.network.topology import add_link, add_node
 from wirelesslab.services.delivery import Delivery
 from wirelesslab.services.delivery_files import MANIFEST, Key, Manifest, Payload, Release, encode_ask
 from wirelesslab.services.delivery_records import Cache
+from wirelesslab.vision.method import State
+from wirelesslab.vision.saving import WeightFileError, save_state
 
 ACCESS_BPS, CORE_BPS = 1e6, 4e6
 ACCESS_S, CORE_S = 1e-3, 5e-3
@@ -191,6 +193,21 @@ def test_of_a_new_version_only_the_tensors_that_changed_travel_to_the_byte():
         assert set(got) == set(new)
         for name, array in new.items():
             np.testing.assert_array_equal(got[name], array)
+
+
+def test_a_state_travels_as_its_tensors_with_the_optimizer_or_without_and_from_a_file_on_disk(tmp_path):
+    state = State({"weights/a": np.ones((2, 3), np.float32), "optimizer/m/a": np.zeros((2, 3))}, {"step": 7})
+    whole, weights = Release.of_state("net", "1", state), Release.of_state("net", "1", state, ("weights",))
+    assert set(whole.arrays()) == {"weights/a", "optimizer/m/a", "numbers"}
+    assert set(weights.arrays()) == {"weights/a"}
+    np.testing.assert_array_equal(weights.arrays()["weights/a"], state.arrays["weights/a"])
+    path = save_state(tmp_path / "net", state, "a method")
+    assert set(Release.of_state_file("net", "1", path).arrays()) >= set(whole.arrays())
+    with pytest.raises(ValueError, match="expected some of"):
+        Release.of_state("net", "1", state, ("weight",))
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(WeightFileError, match="holds no arrays"):
+        Release.of_state_file("net", "1", path)
 
 
 def test_a_new_version_with_the_same_tensors_costs_a_manifest_and_an_empty_frame():

@@ -1,14 +1,16 @@
 """What theory says of the mean delay of requests, and of the most that can be answered."""
 
+import networkx as nx
 import numpy as np
 import pytest
 
 from tests.services.inference_cells import DELAY_S, SPEED, UP_BPS, cell, model, serve, sized
-from wirelesslab.network import ExponentialSize, Network
+from wirelesslab.network import EMBB, ExponentialSize, Flow, Network
+from wirelesslab.network.topology import add_link, add_node
 from wirelesslab.services.inference import Inference
 from wirelesslab.services.inference_images import EncodedImages, Raw
 from wirelesslab.services.inference_records import Batching
-from wirelesslab.services.inference_times import RequestTime, most_per_s
+from wirelesslab.services.inference_times import RequestTime, Way, most_per_s
 from wirelesslab.stats import batch_means
 from wirelesslab.vision.datasets import digits
 
@@ -107,3 +109,27 @@ def test_twice_the_servers_answer_twice_as_much():
         )
         counts.append(service.sums.answered)
     assert counts[1] == pytest.approx(2 * counts[0], rel=0.01)
+
+
+@pytest.mark.parametrize("num_bytes", [1, 900, 1500, 1501, 3000, 10_001])
+@pytest.mark.parametrize("rates_bps", [(1e6, 4e6), (4e6, 1e6), (2e6, 2e6)])
+def test_no_flow_is_faster_than_its_way_says_and_a_single_segment_is_exactly_so_fast(num_bytes, rates_bps):
+    graph = nx.DiGraph()
+    for place in range(3):
+        add_node(graph, f"edge-{place}", "edge", (float(place), 0.0))
+    for place, rate_bps in enumerate(rates_bps):
+        add_link(graph, f"edge-{place}", f"edge-{place + 1}", rate_bps=rate_bps, delay_s=3e-3)
+    network = Network(graph, (EMBB,), seed=1, segment_bytes=1500, keep_records=None)
+    network.send(Flow(slice="embb", num_bytes=num_bytes, source="edge-0", sink="edge-2"))
+    delay_s = network.run(1.0).records[0].delay_s
+    least_s = Way.along(graph, "edge-0", "edge-2", 1500).least_s(num_bytes)
+    assert delay_s >= least_s - 1e-12
+    if num_bytes <= 1500:
+        assert delay_s == pytest.approx(least_s, rel=1e-12)
+
+
+def test_answers_that_would_wait_for_one_another_have_no_such_formula():
+    with pytest.raises(ValueError, match="answers would wait for one another"):
+        RequestTime(rate_per_s=10.0, uplink_s=(1e-3, 2e-3), compute_s=1e-4, downlink_s=2e-3)
+    with pytest.raises(ValueError, match="load"):
+        _ = RequestTime(rate_per_s=600.0, uplink_s=(1e-3, 2e-3), compute_s=3e-3).mean_s

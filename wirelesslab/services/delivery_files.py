@@ -15,6 +15,7 @@ from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,7 +118,7 @@ class Release:
         try:
             with np.load(file, allow_pickle=False) as archive:
                 return cls.of_arrays(name, version, {key: archive[key] for key in archive.files})
-        except (OSError, ValueError, EOFError) as error:
+        except (OSError, ValueError, EOFError, BadZipFile) as error:
             msg = f"release: {file} holds no arrays ({error})"
             raise array_files.WeightFileError(msg) from None
 
