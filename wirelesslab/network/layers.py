@@ -48,7 +48,7 @@ LAYERS: dict[Layer, tuple[str, ...]] = {
         "isolation", "kpis", "layers", "report_looks", "report_map", "report_page", "report_panels", "run",
         "saved_runs", "scenario", "scenario_models", "scenario_parts", "service_report",
         "tasks.admission", "tasks.admission_judgement", "tasks.admission_kernel", "tasks.admission_rules",
-        "tasks.admission_setting", "tasks.admission_vector", "tasks.draws",
+        "tasks.admission_setting", "tasks.admission_training", "tasks.admission_vector", "tasks.draws",
         "tasks.handover", "tasks.handover_rules", "tasks.handover_world",
         "tasks.ai_slice", "tasks.ai_slice_choices", "tasks.ai_slice_in_network", "tasks.ai_slice_job",
         "tasks.ai_slice_judgement", "tasks.placement_judgement",
