@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from wirelesslab.network import MIOT, Agent, Carriage, Mandate, Network, RatedSync, SetSync, line
+from wirelesslab.network import MIOT, Agent, Carriage, DigitalTwin, Mandate, Network, RatedSync, SetSync, line
 from wirelesslab.network.saved_runs import _action
 from wirelesslab.network.trace import Trace
 from wirelesslab.network.twins.walk_twins import WalkTwins
@@ -125,8 +125,13 @@ def test_an_agent_sets_rates_within_its_mandate_and_the_trace_says_so() -> None:
 
 def test_a_mandate_over_twins_that_are_not_there_is_refused() -> None:
     network, _ = world()
-    network.add(Agent(Always(SetSync(twin="a", rates_per_s=())), mandate=Mandate(twins=("nobody",)), name="tuner"))
-    with pytest.raises(ValueError, match="expected one whose sync rates can be set"):
+    network.add(Agent(Always(SetSync(twin="a", rates_per_s=())), mandate=Mandate(twins=("walk-twin",)), name="tuner"))
+    with pytest.raises(ValueError, match="expected a twin, one of .*walk-twins"):
+        network.run(until_s=2.0)
+    network, _ = world()
+    network.add(DigitalTwin(name="mirror"))
+    network.add(Agent(Always(SetSync(twin="a", rates_per_s=())), mandate=Mandate(twins=("mirror",)), name="tuner"))
+    with pytest.raises(ValueError, match="got 'mirror', expected one whose sync rates can be set"):
         network.run(until_s=2.0)
 
 

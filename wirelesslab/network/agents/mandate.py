@@ -66,8 +66,8 @@ class Mandate:
         for element in self.elements:
             network.check_element(element)
         for twin in self.twins:
-            if not hasattr(network.actors.get(twin), "set_rates"):
-                msg = f"twins: got {twin!r}, expected one whose sync rates can be set{check.nearest(twin, network.actors)}"
+            if not hasattr(network.seen(twin), "set_rates"):
+                msg = f"twins: got {twin!r}, expected one whose sync rates can be set"
                 raise ValueError(msg)
         if self.floor:
             try:
