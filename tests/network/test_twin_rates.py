@@ -126,7 +126,7 @@ def test_an_agent_sets_rates_within_its_mandate_and_the_trace_says_so() -> None:
 def test_a_mandate_over_twins_that_are_not_there_is_refused() -> None:
     network, _ = world()
     network.add(Agent(Always(SetSync(twin="a", rates_per_s=())), mandate=Mandate(twins=("walk-twin",)), name="tuner"))
-    with pytest.raises(ValueError, match="expected a twin, one of .*walk-twins"):
+    with pytest.raises(ValueError, match=r"expected a twin, one of .*walk-twins"):
         network.run(until_s=2.0)
     network, _ = world()
     network.add(DigitalTwin(name="mirror"))
