@@ -45,7 +45,8 @@ class AISlice(gymnasium.Env[NDArray[np.float32], NDArray[np.int64]]):
 
     Observation, float32: progress (0 to 1), seconds until the horizon, seconds that a round still takes, the noise
     scale (samples), the share (0 to 1), 1 at the server's edge node (edges numbers, all 0 at first), the slowest
-    client's rate up to each edge node (bits/s), operations/s left at each edge node, how old share, rates and operations are (s).
+    client's rate up to each edge node (bits/s), operations/s left at each edge node, and how old the numbers of the
+    world are (s).
 
     Args:
         config: The job and its world; `AISliceConfig()` when None.

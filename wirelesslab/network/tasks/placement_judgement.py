@@ -24,8 +24,8 @@ from wirelesslab.rng import stream
 
 TASK = "wirelesslab/Placement-v0"
 VALIDATION_SEED = 9
-LEARNER = PPO(discount=0.98, rollout=128, entropy=0.005)
-STEPS, ENVS = 200_000, 16
+LEARNER = PPO(discount=0.98, rollout=64, entropy=0.005, learning_rate=2e-3)
+STEPS, ENVS = 40_960, 16
 
 Floats = NDArray[np.float64]
 
@@ -85,7 +85,7 @@ def train_placement(
     learner: Any = LEARNER, steps: int = STEPS, keep: Keep | None = None,
     show: Callable[[Progress], None] | None = None,
 ) -> Trained:  # fmt: skip
-    """Train a policy that places services; on one core a minute or two.
+    """Train a policy that places services; on one core some 15 seconds.
 
     Args:
         seed: Of the training.
