@@ -51,7 +51,9 @@ class Preset:
 
 PRESETS: Mapping[tuple[str, str], Preset] = {
     ("CartPole-v1", "ppo"): Preset(PPO(), 50_000, 8),
-    ("CartPole-v1", "dqn"): Preset(DQN(), 50_000, 8),
+    ("CartPole-v1", "dqn"): Preset(
+        DQN(learning_rate=2e-3, target_rate=0.02, steps_per_update=2, batch_size=64, last_epsilon=0.05), 60_000, 8
+    ),
     ("Pendulum-v1", "sac"): Preset(SAC(), 15_000, 4),
     ("Pendulum-v1", "ppo"): Preset(PPO(discount=0.9, epochs=10, minibatches=8, entropy=0.0), 200_000, 16),
 }

@@ -22,6 +22,7 @@ from wirelesslab.network.learners.steps import Step
 from wirelesslab.rng import stream
 
 Floats = NDArray[np.float64]
+LOG_SPREADS = -5.0, 0.5  # a wider law would only be squeezed into both bounds, however well entropy were paid
 FORGET = 0.1  # of the moving means of rewards and returns, once they are ten rollouts old
 
 
@@ -168,7 +169,7 @@ class _Learning:
         if self.interface.discrete:  # the greatest of scores with Gumbel noise is a draw from their softmax
             return np.asarray(np.argmax(np.where(masks, given + rng.gumbel(size=given.shape), -np.inf), axis=1))
         noise = rng.standard_normal(given.shape, np.float32)
-        return np.asarray(given + np.exp(self.log_spread) * noise, np.float32)
+        return np.asarray(given + np.exp(np.clip(self.log_spread, *LOG_SPREADS)) * noise, np.float32)
 
     def see(self, step: Step) -> None:
         """Keep a step; improve the policy at the end of a rollout."""
@@ -224,10 +225,15 @@ class _Learning:
 
     def _outputs(self, seen: Any, masks: Any, raw: Any) -> tuple[Any, Any, Any]:
         """Log-probabilities of what was done, entropies, and standardised values."""
+        from wirelesslab.tensorflow import tf
+
         (policy, critic), log_spread = self.layout.tensors(self.adam.values)
         given = outputs(policy, seen)
         given = given[..., 0] if self.interface.rows else given
-        logs, entropy = choice_law(given, masks, raw) if self.interface.discrete else normal_law(given, log_spread, raw)
+        if self.interface.discrete:
+            logs, entropy = choice_law(given, masks, raw)
+        else:
+            logs, entropy = normal_law(given, tf.clip_by_value(log_spread, *LOG_SPREADS), raw)
         return logs, entropy, outputs(critic, seen, pool=True)[:, 0]
 
     def _law_and_value(self, seen: Any, masks: Any, raw: Any) -> tuple[Any, Any]:
