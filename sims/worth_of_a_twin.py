@@ -83,7 +83,7 @@ class Config:
 
 QUICK: Mapping[str, Any] = {
     "replicas": 3, "link_ages_s": (0.5, 4.0), "cell_ages_s": (2.0,), "sync_ages_s": (2.0,), "rehearsed_ages_s": (0.0,),
-    "phases": 2, "cell_steps": 60, "sync_steps": 240, "rehearsed_phases": 1,
+    "phases": 2, "phase_steps": 50, "cell_steps": 60, "sync_steps": 240, "rehearsed_phases": 1,
 }  # fmt: skip
 
 
@@ -293,6 +293,7 @@ def table(result: "xr.Dataset") -> Table:
 def draw(result: "xr.Dataset") -> "Mapping[str, Figure]":
     """Draw the figure of each way, a panel for each decision."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogFormatter
 
     figure = Figure(figsize=(11.5, 7.4), layout="constrained")
     for axis, (panel, (_, unit, title)) in zip(figure.subplots(2, 2).ravel(), PANELS.items(), strict=True):
@@ -309,6 +310,8 @@ def draw(result: "xr.Dataset") -> "Mapping[str, Figure]":
                 f"{m.value:.3g}", (m.value, place), (0, 7), textcoords="offset points", ha="center", fontsize=8
             )
         axis.set_xscale("log")
+        for which in (axis.xaxis.set_major_formatter, axis.xaxis.set_minor_formatter):
+            which(LogFormatter(labelOnlyBase=False, minor_thresholds=(1.2, 0.5)))
         axis.set_yticks(range(len(names)), names, fontsize=9)
         axis.set_ylim(-0.6, len(names) - 0.3)
         axis.set_xlabel(f"{unit}, 95 % interval")

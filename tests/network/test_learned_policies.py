@@ -101,9 +101,9 @@ def test_a_policy_of_another_task_is_refused():
 
 def test_a_policy_for_another_number_of_slices_or_features_is_refused():
     three = replace(LINK.interface, slices=("embb", "urllc", "miot"))
-    with pytest.raises(ValueError, match=r"sees \(2, 6\) numbers, expected \(3, 6\) by the interface"):
+    with pytest.raises(ValueError, match=r"sees \(2, 8\) numbers, expected \(3, 8\) by the interface"):
         LearnedPolicy(policy_for(LINK.interface), three)
-    with pytest.raises(ValueError, match=r"sees \(2, 6\) numbers, expected \(2, 4\)"):
+    with pytest.raises(ValueError, match=r"sees \(2, 8\) numbers, expected \(2, 4\)"):
         LearnedPolicy(policy_for(LINK.interface), replace(LINK.interface, memory=(1, 2)))
 
 

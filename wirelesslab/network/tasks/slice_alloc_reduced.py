@@ -52,7 +52,7 @@ class MovingQueues:
     phase_steps: int = 100
     loads: tuple[tuple[float, ...], ...] = ()
     total_load: tuple[float, float] = (0.3, 0.85)
-    memory: tuple[int, ...] = (1, 4, 16)
+    memory: tuple[int, ...] = (1, 2, 4, 16)
     queues: bool = False
     regret: bool = False
     least: float = 0.001

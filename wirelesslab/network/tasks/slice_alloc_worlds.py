@@ -90,7 +90,7 @@ class LinkWorld:
     packet_bytes: float = 12_500.0
     loads: tuple[tuple[float, ...], ...] = ((0.6, 0.1), (0.1, 0.6))
     phase_steps: int = 400
-    memory: tuple[int, ...] = (1, 4, 16)
+    memory: tuple[int, ...] = (1, 2, 4, 16)
     queues: bool = False
     least: float = 0.001
     dedicated: bool = True
