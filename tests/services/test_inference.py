@@ -173,7 +173,7 @@ def test_what_is_dropped_would_have_been_late_and_nothing_that_was_in_time_is_lo
 def test_a_request_is_dropped_no_sooner_than_it_cannot_be_met_any_more():
     options = {"clients": 20, "rate_per_s": 30.0, "deadline_s": 0.02, "until_s": 10.0}
     service, network = serve(graph=cell(20, hub=True), batching=Batching(max_size=4, overhead_s=4e-3), **options)
-    back = Way.along(network.graph, "edge-1", "gnb-1", 65_536)
+    back = Way.along(network.routes, "edge-1", "gnb-1", 65_536)
     dropped = [r for r in service.requests if r.ending == "dropped"]
     assert dropped
     for request in dropped:

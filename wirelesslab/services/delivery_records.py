@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+import networkx as nx
+
 from wirelesslab import check
 from wirelesslab.network.routing import Routes
 from wirelesslab.network.topology import Graph
@@ -66,9 +68,10 @@ class Ways:
             ValueError: A client has no way to the origin and back.
         """
         routes, chains, onward = Routes(graph), {}, {}
+        reached = nx.descendants(graph, origin) | {origin}
         for node in dict.fromkeys(clients):
             path = routes.path(node, origin)
-            if path is None or routes.path(origin, node) is None:
+            if path is None or node not in reached:
                 msg = f"clients: {node!r} has no way to {origin!r} and back, expected one; add links"
                 raise ValueError(msg)
             chain = chains[node] = (*(n for n in path if n in caches), origin)

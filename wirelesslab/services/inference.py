@@ -17,6 +17,7 @@ from wirelesslab import check
 from wirelesslab.network.agenda import exact_delay
 from wirelesslab.network.arrivals import TrafficModel
 from wirelesslab.network.flows import FlowRecord
+from wirelesslab.network.routing import Routes
 from wirelesslab.network.slices import Slice
 from wirelesslab.services.inference_clients import Arrivals, EdgeNews
 from wirelesslab.services.inference_images import Codec, EncodedImages
@@ -152,13 +153,18 @@ class Inference:
         if self.at not in network.servers:
             msg = f"at: {self.at!r} computes nothing, expected one of {sorted(network.servers)}"
             raise ValueError(msg)
-        kind, segment_bytes = network.graph.nodes[self.at], network.settings["segment_bytes"]
+        kind = network.graph.nodes[self.at]
         self._speed, self._servers = float(kind["operations_per_s"]), int(kind.get("num_servers", 1))
-        self._ways = {
-            node: (Way.along(network.graph, node, self.at, segment_bytes),
-                   Way.along(network.graph, self.at, node, segment_bytes))
-            for node in dict.fromkeys(self.clients)
-        }  # fmt: skip
+        self._routes = Routes(network.graph)
+        self._ways: dict[tuple[str, str], Way] = {}  # made from the graph when they are asked for
+        for node in dict.fromkeys(self.clients):
+            self._way(node, self.at)
+
+    def _way(self, source: str, sink: str) -> Way:
+        if (source, sink) not in self._ways:
+            size = self._network.settings["segment_bytes"]
+            self._ways[source, sink] = Way.along(self._routes, source, sink, size)
+        return self._ways[source, sink]
 
     def _next(self, network: "Network") -> None:
         """Put down the next arrival."""
@@ -238,7 +244,8 @@ class Inference:
 
     def _unloaded_s(self, client: int, model: int, image: int) -> float:
         """Return what the edge takes when nothing waits anywhere."""
-        up, down = self._ways[self.clients[client]]
+        node = self.clients[client]
+        up, down = self._way(node, self.at), self._way(self.at, node)
         served = self.models[model]
         computed_s = served.compute_s(1, self._speed, self.batching.overhead_s)
         return up.least_s(int(self._sizes[image])) + computed_s + down.least_s(int(served.answer_bytes[image]))
@@ -343,7 +350,7 @@ class Inference:
         while queue and len(batch) < self.batching.max_size:
             pending = self._pending[queue.popleft()]
             if self.drop and pending.due_s < inf:
-                down = self._ways[self.clients[pending.client]][1]
+                down = self._way(self.at, self.clients[pending.client])
                 if soonest_s + down.least_s(int(model.answer_bytes[pending.image])) > pending.due_s:
                     self._end(pending, "dropped")
                     continue

@@ -18,7 +18,6 @@ from numpy.typing import ArrayLike
 from wirelesslab import check
 from wirelesslab.network.routing import Routes
 from wirelesslab.network.theory import md1_wait, mg1_wait
-from wirelesslab.network.topology import Graph
 
 Case = Literal["nothing waits at the server", "alike in size", "poisson at the server"]
 CASES: tuple[Case, ...] = ("nothing waits at the server", "alike in size", "poisson at the server")
@@ -39,17 +38,17 @@ class Way:
     segment_bytes: int
 
     @classmethod
-    def along(cls, graph: Graph, source: str, sink: str, segment_bytes: int) -> "Way":
-        """Return the way that a flow takes.
+    def along(cls, routes: Routes, source: str, sink: str, segment_bytes: int) -> "Way":
+        """Return the way that a flow takes by these routes.
 
         Raises:
             ValueError: There is none.
         """
-        path = Routes(graph).path(source, sink)
+        path = routes.path(source, sink)
         if path is None:
             msg = f"way: got {source!r} and {sink!r}, expected nodes with a way from one to the other; add links"
             raise ValueError(msg)
-        links = [graph.edges[link] for link in pairwise(path)]
+        links = [routes.graph.edges[link] for link in pairwise(path)]
         return cls(
             tuple(1 / link["rate_bps"] for link in links), float(sum(link["delay_s"] for link in links)), segment_bytes
         )
