@@ -83,8 +83,8 @@ class Delivery:
         self.latest: dict[str, str] = {}
         for release in releases:
             self.publish(release)
-        for model, version in (holds or {}).items():
-            self.release(model, version)
+        for held in (holds or {}).items():
+            self.release(*held)
         self.caches = {node: Cache(capacity) for node, capacity in (caches or {}).items()}
         self.held: list[dict[str, str]] = [dict(holds or {}) for _ in clients]
         self.downloads: list[Download] = []

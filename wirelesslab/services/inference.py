@@ -17,14 +17,13 @@ from wirelesslab import check
 from wirelesslab.network.agenda import exact_delay
 from wirelesslab.network.arrivals import TrafficModel
 from wirelesslab.network.flows import FlowRecord
-from wirelesslab.network.routing import Routes
 from wirelesslab.network.slices import Slice
 from wirelesslab.services.inference_clients import Arrivals, EdgeNews
 from wirelesslab.services.inference_images import Codec, EncodedImages
 from wirelesslab.services.inference_models import ServedModel, check_served
 from wirelesslab.services.inference_policies import AlwaysEdge, Option, Placement, Sight
 from wirelesslab.services.inference_records import Batching, Ending, Pending, Request, Sums
-from wirelesslab.services.inference_times import Way
+from wirelesslab.services.inference_times import Ways
 from wirelesslab.services.service import Mail
 from wirelesslab.vision.data import Data
 from wirelesslab.vision.method import Method, State
@@ -155,16 +154,9 @@ class Inference:
             raise ValueError(msg)
         kind = network.graph.nodes[self.at]
         self._speed, self._servers = float(kind["operations_per_s"]), int(kind.get("num_servers", 1))
-        self._routes = Routes(network.graph)
-        self._ways: dict[tuple[str, str], Way] = {}  # made from the graph when they are asked for
+        self._ways = Ways(network.graph, network.settings["segment_bytes"])
         for node in dict.fromkeys(self.clients):
-            self._way(node, self.at)
-
-    def _way(self, source: str, sink: str) -> Way:
-        if (source, sink) not in self._ways:
-            size = self._network.settings["segment_bytes"]
-            self._ways[source, sink] = Way.along(self._routes, source, sink, size)
-        return self._ways[source, sink]
+            self._ways.between(node, self.at)
 
     def _next(self, network: "Network") -> None:
         """Put down the next arrival."""
@@ -245,7 +237,7 @@ class Inference:
     def _unloaded_s(self, client: int, model: int, image: int) -> float:
         """Return what the edge takes when nothing waits anywhere."""
         node = self.clients[client]
-        up, down = self._way(node, self.at), self._way(self.at, node)
+        up, down = self._ways.between(node, self.at), self._ways.between(self.at, node)
         served = self.models[model]
         computed_s = served.compute_s(1, self._speed, self.batching.overhead_s)
         return up.least_s(int(self._sizes[image])) + computed_s + down.least_s(int(served.answer_bytes[image]))
@@ -350,7 +342,7 @@ class Inference:
         while queue and len(batch) < self.batching.max_size:
             pending = self._pending[queue.popleft()]
             if self.drop and pending.due_s < inf:
-                down = self._way(self.at, self.clients[pending.client])
+                down = self._ways.between(self.at, self.clients[pending.client])
                 if soonest_s + down.least_s(int(model.answer_bytes[pending.image])) > pending.due_s:
                     self._end(pending, "dropped")
                     continue

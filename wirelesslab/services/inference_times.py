@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike
 from wirelesslab import check
 from wirelesslab.network.routing import Routes
 from wirelesslab.network.theory import md1_wait, mg1_wait
+from wirelesslab.network.topology import Graph
 
 Case = Literal["nothing waits at the server", "alike in size", "poisson at the server"]
 CASES: tuple[Case, ...] = ("nothing waits at the server", "alike in size", "poisson at the server")
@@ -60,6 +61,30 @@ class Way:
         last = num_bytes % self.segment_bytes or min(num_bytes, self.segment_bytes)
         whole = 8 * (num_bytes - last) * max(self.seconds_per_bit)
         return whole + 8 * last * sum(self.seconds_per_bit) + self.propagation_s
+
+
+class Ways:
+    """The ways of a graph of which nothing has failed, worked out when they are asked for.
+
+    Args:
+        graph: Of the network.
+        segment_bytes: Of the network.
+    """
+
+    def __init__(self, graph: Graph, segment_bytes: int) -> None:
+        self.segment_bytes = segment_bytes
+        self._routes = Routes(graph)
+        self._found: dict[tuple[str, str], Way] = {}
+
+    def between(self, source: str, sink: str) -> Way:
+        """Return a way.
+
+        Raises:
+            ValueError: There is none.
+        """
+        if (source, sink) not in self._found:
+            self._found[source, sink] = Way.along(self._routes, source, sink, self.segment_bytes)
+        return self._found[source, sink]
 
 
 @dataclass(frozen=True, kw_only=True)
