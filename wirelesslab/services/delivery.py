@@ -73,16 +73,15 @@ class Delivery:
             raise ValueError(msg)
         self.starts_s: list[float] = [inf] * len(clients)
         if starts_s is not None:
-            starts = np.asarray(starts_s, float)
-            check.array(np.where(starts == inf, 0.0, starts), (len(clients),), "clients", name="starts_s")
-            self.starts_s = starts.tolist()
+            self.starts_s = np.asarray(starts_s, float).tolist()
+            check.array([0.0 if s == inf else s for s in self.starts_s], (len(clients),), "clients", name="starts_s")
         self.origin, self.clients, self.name = origin, tuple(clients), name
         self.slice = slice if isinstance(slice, str) else slice.name
         self.chunk_bytes, self.window, self.timeout_s, self.damage_prob = chunk_bytes, window, timeout_s, damage_prob
         self.releases: dict[tuple[str, str], Release] = {}
         self.latest: dict[str, str] = {}
-        for release in releases:
-            self.publish(release)
+        for one in releases:
+            self.publish(one)
         for held in (holds or {}).items():
             self.release(*held)
         self.caches = {node: Cache(capacity) for node, capacity in (caches or {}).items()}
