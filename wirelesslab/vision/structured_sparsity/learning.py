@@ -170,7 +170,9 @@ class StructuredSparsity:
                     arrays[places[key]] = np.asarray(arrays[places[key]], np.float32) + more
             after = learner.apply(state, arrays)
             small = np.float32(self.zero_below)
-            return after.with_part("weights", {n: w * (np.abs(w) >= small) for n, w in after.part("weights").items()})
+            for w in after.part("weights").values():  # just made, and nobody else has them: no copy
+                np.multiply(w, np.abs(w) >= small, out=w)
+            return after
         after = learner.apply(state, arrays)
         weights, rule = after.part("weights"), learner.update
         reach = rule.rate / (1 - rule.momentum) if rule.rule == "momentum" else rule.rate
