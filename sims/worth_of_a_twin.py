@@ -2,8 +2,11 @@
 
 wirelesslab run worth_of_a_twin          (about 5 minutes on two cores; --quick: 20 seconds)
 
-Expect: a fresh twin is worth as much as the network itself. An aged one loses its worth as its age nears the time in
-which loads change, and then is worse than none: shares of a link that follow old loads starve who is busy now.
+Expect: a fresh twin is worth as much as the network itself: on a link whose loads are exchanged every 10 s it brings
+12 jobs down to 3, in cells 44 % late down to 13 %, and the error of twins under a budget of messages to 0.6 of equal
+rates. Half a second of age takes back a good part of that. A twin that is nearly half as old as a phase is long is
+worse than none, for shares that follow old loads starve who is busy now; so are sync rates set by ages of 2 s ago.
+Wishes that are tried in a fresh twin first, which knows the queues, leave 1.5 jobs where the rule alone leaves 4.
 """
 
 from collections.abc import Callable, Mapping
@@ -309,9 +312,13 @@ def draw(result: "xr.Dataset") -> "Mapping[str, Figure]":
             axis.annotate(
                 f"{m.value:.3g}", (m.value, place), (0, 7), textcoords="offset points", ha="center", fontsize=8
             )
-        axis.set_xscale("log")
-        for which in (axis.xaxis.set_major_formatter, axis.xaxis.set_minor_formatter):
-            which(LogFormatter(labelOnlyBase=False, minor_thresholds=(1.2, 0.5)))
+        middles = result[f"figure_{panel}"].mean("replica").values
+        if middles.max() > 3 * middles.min():
+            axis.set_xscale("log")
+            for said in (axis.xaxis.set_major_formatter, axis.xaxis.set_minor_formatter):
+                said(LogFormatter(labelOnlyBase=False, minor_thresholds=(1.2, 0.5)))  # 20, not 2 x 10^1
+        else:
+            axis.set_xlim(0, None)
         axis.set_yticks(range(len(names)), names, fontsize=9)
         axis.set_ylim(-0.6, len(names) - 0.3)
         axis.set_xlabel(f"{unit}, 95 % interval")
