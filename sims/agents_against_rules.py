@@ -105,7 +105,7 @@ EFFORTS: Mapping[str, Effort] = {
     "twin_sync": Effort(steps=twin_sync_judgement.STEPS, episodes=8),
     "placement": Effort(steps=placement_judgement.STEPS, episodes=40),
     "ai_slice": Effort(steps=ai_slice_judgement.STEPS, episodes=40),
-    "handover": Effort(steps=400_000, episodes=10),
+    "handover": Effort(steps=600_000, episodes=10),
 }
 QUICK: Mapping[str, Any] = {
     "tasks": ("twin_sync", "handover"), "trainings": 2, "other_trainings": 2, "steps_share": 0.03,

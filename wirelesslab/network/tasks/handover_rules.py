@@ -21,7 +21,7 @@ from wirelesslab.rng import stream
 
 MARGIN, SINR, USERS, SERVING = (FEATURES.index(name) for name in ("margin_db", "sinr_db", "users", "serving"))
 MARGINS_DB = (0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0)
-GAINS = (0.0, 0.1, 0.2, 0.4, 0.8)
+GAINS = (0.1, 0.2, 0.4, 0.8, 1.2, 1.6)
 
 Masks = NDArray[Any]
 
@@ -145,7 +145,7 @@ class HandoverTraining:
     """
 
     learner: PPO
-    steps: int = 400_000
+    steps: int = 600_000
     num_worlds: int = 8
 
     def __post_init__(self) -> None:

@@ -35,7 +35,7 @@ class HandoverSetting:
     Attributes:
         users: Agents.
         rings: Rings of cells around the one in the middle; 1 is seven cells.
-        distance_m: From site to site (500 m: TR 38.901's urban macro).
+        distance_m: From site to site.
         candidates: Cells that a user reports: its own and the strongest others.
         hot_share: Users who stay around one cell, drawn for each episode.
         hot_m: Side of the square in which they stay.
@@ -52,16 +52,16 @@ class HandoverSetting:
 
     users: int = 24
     rings: int = 1
-    distance_m: float = 500.0
+    distance_m: float = 300.0
     candidates: int = 4
     hot_share: float = 0.6
-    hot_m: float = 350.0
-    speed_mps: tuple[float, float] = (3.0, 15.0)
+    hot_m: float = 250.0
+    speed_mps: tuple[float, float] = (8.0, 25.0)
     step_s: float = 0.1
     report_steps: int = 4
     interruption_s: float = 0.05
     error_db: float = 2.0
-    horizon: int = 200
+    horizon: int = 300
     source: Source = "physical"
     age_s: float = 1.0
     budget: LinkBudget = field(default_factory=LinkBudget)
