@@ -25,7 +25,7 @@ from wirelesslab.network.view import View
 from wirelesslab.rng import stream
 
 Parts = dict[str, float]
-ROUNDED_MOST_S = 1e6  # of reports: none, for a task is watched through its own figures
+REPORT_S = 1e6  # practically never: a task is watched through its own figures
 
 
 class World(Protocol):
@@ -136,7 +136,7 @@ class LinkWorld:
     def network(self, seed: int) -> Network:
         """Return the link and its sources."""
         graph = line(num_links=1, rate_bps=self.link_bps, distance_m=1e-3)
-        network = Network(graph, self.slices, seed=seed, segment_bytes=10**9, report_s=ROUNDED_MOST_S)
+        network = Network(graph, self.slices, seed=seed, segment_bytes=10**9, report_s=REPORT_S)
         for index, s in enumerate(self.slices):
             rates = tuple(loads[index] / self.service_s for loads in self.loads)
             if any(rates):
@@ -229,7 +229,7 @@ class CellsWorld:
         for cell, node in enumerate(nodes):
             add_node(graph, node, "gnb", (1000.0, 500.0 * cell))
             add_link(graph, node, "edge-1", rate_bps=self.link_bps)
-        network = Network(graph, self.slices, seed=seed, segment_bytes=10**9, report_s=ROUNDED_MOST_S)
+        network = Network(graph, self.slices, seed=seed, segment_bytes=10**9, report_s=REPORT_S)
         rng, num_users = stream(seed, "places"), 3 * self.users_per_slice
         access = SlotAccess(
             SlotRadio(), self.slices, cells=np.arange(num_users) % self.num_cells,
