@@ -70,7 +70,7 @@ class KeepsRoom:
     nearest.
 
     Args:
-        margin: Share of a host. The default is the best of 0, 0.1, ..., 0.6 under the default load.
+        margin: Share of a host. The default is the best of 0, 0.2, 0.4 and 0.6 (loads 0.4 to 1.0).
     """
 
     def __init__(self, margin: float = 0.2) -> None:
