@@ -178,11 +178,12 @@ def figures(result: "xr.Dataset") -> dict[str, Mean | float]:
         }
         found |= {f"{title}: {what}": value for what, value in _of_net(part, one).items()}
     if "gemm csr" in result:
-        at = int(np.abs(np.log(np.array(result.attrs["shares"]) / AT)).argmin())
+        shares = np.atleast_1d(result.attrs["shares"])  # a file gives one alone back as a number
+        at = int(np.abs(np.log(shares / AT)).argmin())
         structured, gathered, csr = (result[f"gemm {n}"] for n in ("structured", "gathered", "csr"))
         for layer in map(str, result["layer"].values):
             s, g, c = (np.asarray(v.sel(layer=layer)) for v in (structured, gathered, csr))
-            kept = f"{100 * result.attrs['shares'][at]:.0f} % kept"
+            kept = f"{100 * shares[at]:.0f} % kept"
             found |= {
                 f"{layer}: structured, times faster, {kept}": _ratio(s[:, at]),
                 f"{layer}: with gathering, times faster, {kept}": _ratio(g[:, at]),
