@@ -15,8 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wirelesslab import check
-from wirelesslab.network.learners import keeping
-from wirelesslab.network.learners.keeping import Checkpoint, Keep
+from wirelesslab.network.learners.keeping import (
+    Checkpoint,
+    Keep,
+    load_checkpoint,
+    restore_state,
+    save_checkpoint,
+    state_of,
+)
 from wirelesslab.network.learners.policies import Interface, Trained
 from wirelesslab.network.learners.steps import Learner, Learning, Step
 from wirelesslab.network.learners.watching import Progress
@@ -118,13 +124,13 @@ class _Loop:
         self.returns, self.recent, self.episodes = np.zeros(env.num_envs), np.zeros(0), 0
         self.window = np.zeros(4)  # steps, their rewards, episodes, their returns, since the last point of the curve
         self.curve: list[list[float]] = []
-        self.exact = keep is not None and keeping.state_of(env) is not None
+        self.exact = keep is not None and state_of(env) is not None
         self.run_of = {
             "task": task, "learner": repr(learner), "seed": seed, "steps": self.steps, "num_envs": env.num_envs,
             "interface": self.interface.describe(),
         }  # fmt: skip
         if keep is not None and keep.exists:
-            self._restore(keeping.load_checkpoint(keep.path, self.run_of))
+            self._restore(load_checkpoint(keep.path, self.run_of))
 
     def run(self, show: Callable[[Progress], None] | None) -> Trained:
         began, first = time.monotonic(), self.step
@@ -219,8 +225,8 @@ class _Loop:
             "resting": self.resting, "returns": self.returns, "recent": self.recent, "episodes": self.episodes,
             "window": self.window, "curve": self.curve,
         }  # fmt: skip
-        state = keeping.state_of(self.env) if self.exact else None
-        keeping.save_checkpoint(self.keep.path, Checkpoint(self.learning.arrays(), loop, state), self.run_of)
+        state = state_of(self.env) if self.exact else None
+        save_checkpoint(self.keep.path, Checkpoint(self.learning.arrays(), loop, state), self.run_of)
 
     def _restore(self, kept: Checkpoint) -> None:
         loop = kept.loop
@@ -230,7 +236,7 @@ class _Loop:
         self.resting = loop["resting"]
         self.learning.restore(kept.arrays)
         if kept.environment is not None:
-            keeping.restore_state(self.env, kept.environment)
+            restore_state(self.env, kept.environment)
             self.observations, self.masks = loop["observations"], loop["masks"]
         else:
             self.observations, self.masks = self._reset()
