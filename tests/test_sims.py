@@ -44,7 +44,7 @@ SMALL = {
     " --check-requests 200",
     "train_agent": "--steps 1024 --episodes 3 --trainings 2",
     "sparsity_speed": "--parts resnet,gemm --resnet-train 64 --resnet-test 50 --resnet-passes 1,2,1"
-    " --resnet-strengths 10 --choices 1 --shares 0.1,0.4",
+    " --resnet-strengths 0.5 --choices 1 --shares 0.1,0.4",
     "growth": "--users 200,400,2000 --fit-from 100 --rounds 2 --processes 1",
 }
 
