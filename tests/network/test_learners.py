@@ -374,7 +374,7 @@ def test_what_is_saved_is_what_is_loaded_to_the_last_bit(interface, tmp_path):
 
 
 def test_a_policy_of_another_task_is_refused(tmp_path):
-    path = save_policy(policy(), tmp_path / "policy")
+    path = save_policy(policy(), str(tmp_path / "policy"))
     with pytest.raises(WeightFileError, match="is of 'a/Task-v0', expected one of 'another/Task-v0'"):
         load_policy(path, "another/Task-v0")
 

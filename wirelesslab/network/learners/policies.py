@@ -1,7 +1,7 @@
 """What a training gives: a policy of arrays, asked by NumPy, kept in a file that cannot execute code."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +133,26 @@ class Trained:
             )
             raise ValueError(msg)
 
+    def for_items(self, items: int) -> "Trained":
+        """Return the same policy for another number of items: its net serves every row, however many there are.
+
+        Raises:
+            ValueError: It sees no rows, or the bounds of its numbers are not alike for all items.
+        """
+        check.positive_integer(items=items)
+        seen = self.interface
+        if not seen.rows or len(set(zip(seen.low, seen.high, strict=True))) > 1:
+            msg = (
+                f"items: got {items} for a policy of {self.task} that sees {seen.observation_shape}, expected one that "
+                "sees (items, features) and answers within the same bounds for each item"
+            )
+            raise ValueError(msg)
+        form = replace(
+            seen, observation_shape=(items, seen.features), num_actions=items if seen.discrete else 0,
+            low=seen.low[:1] * items, high=seen.high[:1] * items,
+        )  # fmt: skip
+        return replace(self, interface=form)
+
     def act(self, observation: ArrayLike, mask: ArrayLike | None = None) -> int | Floats:
         """Return what to do.
 
@@ -173,16 +193,16 @@ class Trained:
         return allowed
 
 
-def save_policy(policy: Trained, path: Path) -> Path:
+def save_policy(policy: Trained, path: str | Path) -> Path:
     """Write a policy to ``<path>.npz``, with or without its ending; returns the path of the file."""
     body = {
         "format": FORMAT, "task": policy.task, "learner": policy.learner,
         "interface": policy.interface.describe(), "record": dict(policy.record),
     }  # fmt: skip
-    return array_files.write_one(path, policy.net.arrays, body)
+    return array_files.write_one(Path(path), policy.net.arrays, body)
 
 
-def load_policy(path: Path, task: str | None = None) -> Trained:
+def load_policy(path: str | Path, task: str | None = None) -> Trained:
     """Return the policy that `save_policy` wrote.
 
     Args:
@@ -192,8 +212,8 @@ def load_policy(path: Path, task: str | None = None) -> Trained:
     Raises:
         WeightFileError: The file is missing, cut short, changed, no policy, or a policy of another task.
     """
-    kept = array_files.read_one(path, FORMAT)
-    file, body = array_files.both(path)[0], kept.body
+    kept = array_files.read_one(Path(path), FORMAT)
+    file, body = array_files.both(Path(path))[0], kept.body
     if task is not None and body.get("task") != task:
         msg = f"policy: {file} is of {body.get('task')!r}, expected one of {task!r}; train one for this task"
         raise WeightFileError(msg)
