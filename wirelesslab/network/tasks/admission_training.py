@@ -32,7 +32,7 @@ DRIFT = Load(period_s=200.0, amplitude=0.8)
 ANY_LOAD = Load(low=0.2, high=2.0)
 """Each class's rate drawn for an episode, from a fifth of its system's to twice that."""
 
-STEPS_ONE, STEPS_ALL = 600_000, 1_000_000
+STEPS_ONE, STEPS_ALL = 1_500_000, 3_000_000
 """Steps of a training, for `one_station` and for `any_station`."""
 
 
