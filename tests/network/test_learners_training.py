@@ -97,10 +97,9 @@ def test_what_is_forbidden_is_never_done_in_training(learner, same_step):
 # --- one seed, one policy -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_one_seed_gives_one_policy_and_another_seed_another(case):
-    learner, world = CASES[case]
-    first, again, other = (train(learner, world(), steps=1_000, seed=seed).net.digest for seed in (1, 1, 2))
+def test_one_seed_gives_one_policy_and_another_seed_another():
+    # the other learners: below, where a training is killed
+    first, again, other = (train(QUICK_PPO, Chain(), steps=1_000, seed=seed).net.digest for seed in (1, 1, 2))
     assert first == again != other
 
 
