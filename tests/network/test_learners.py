@@ -359,6 +359,24 @@ def test_what_never_varied_is_left_as_it_is():
 # --- policies -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("interface", [ROWS_CHOICES, ROWS_NUMBERS], ids=["choices", "numbers"])
+def test_a_policy_of_rows_is_one_for_any_number_of_items(interface):
+    trained = policy(interface)
+    wider = trained.for_items(8)
+    seen = np.random.default_rng(3).normal(size=(8, 2))
+    assert wider.net.digest == trained.net.digest
+    if interface.discrete:
+        assert wider.act(seen) == np.argmax(trained.net(seen)[:, 0])
+    else:
+        assert wider.act(seen)[:5] == pytest.approx(trained.act(seen[:5]), abs=1e-12)
+        assert wider.act(seen).shape == (8,)
+    again = wider.for_items(5)
+    assert again.interface == trained.interface
+    for flat in (CHOICES, NUMBERS):
+        with pytest.raises(ValueError, match=r"expected one that sees \(items, features\)"):
+            policy(flat).for_items(8)
+
+
 @pytest.mark.parametrize("interface", INTERFACES)
 def test_what_is_saved_is_what_is_loaded_to_the_last_bit(interface, tmp_path):
     before = policy(interface)
