@@ -42,7 +42,8 @@ sims: $(VENV)/.installed ## every sim at full size, into docs/results/
 	$(BIN)/wirelesslab run mampnet_calibration --out docs/results/mampnet_calibration $(ARGS)
 	for sim in queues_against_theory slice_isolation planning_and_operation failure_recovery growth twin_staleness \
 			what_if_fidelity hybrid_models grant_free_in_the_network million_devices terngrad_accuracy_and_bytes \
-			terngrad_over_the_network terngrad_convergence terngrad_killed_worker; do \
+			terngrad_over_the_network terngrad_convergence terngrad_killed_worker agents_against_rules agent_generalisation \
+			worth_of_a_twin sparsity_speed models_travel; do \
 		$(BIN)/wirelesslab run $$sim --out docs/results/$$sim $(ARGS) || exit 1; done
 
 weights: $(VENV)/.installed ## train the shipped networks anew (about an hour and three quarters on one core)
