@@ -133,3 +133,26 @@ def test_answers_that_would_wait_for_one_another_have_no_such_formula():
         RequestTime(rate_per_s=10.0, uplink_s=(1e-3, 2e-3), compute_s=1e-4, downlink_s=2e-3)
     with pytest.raises(ValueError, match="load"):
         _ = RequestTime(rate_per_s=600.0, uplink_s=(1e-3, 2e-3), compute_s=3e-3).mean_s
+
+
+def test_request_by_request_the_uplink_and_the_server_are_lindleys_recursion():
+    images = sized(*range(150, 900, 50))
+    service, _ = serve(
+        images, [model(images, 2.5e-3)], graph=cell(8, hub=True), clients=8, rate_per_s=22.0, until_s=20.0
+    )
+    requests = sorted(service.requests, key=lambda r: r.number)
+    up_free_s = server_free_s = 0.0
+    for request in requests:
+        up_free_s = max(up_free_s, request.sent_s) + 8 * request.up_bytes / UP_BPS
+        assert request.arrived_s == pytest.approx(up_free_s + DELAY_S, abs=1e-9)
+        began_s = max(server_free_s, request.arrived_s)
+        server_free_s = began_s + 2.5e-3
+        assert (request.began_s, request.computed_s) == pytest.approx((began_s, server_free_s), abs=1e-9)
+        back_s = DELAY_S + 8 * request.down_bytes / UP_BPS
+        assert request.ended_s == pytest.approx(request.computed_s + back_s, abs=1e-9)
+    # the arrivals themselves: as many as a Poisson process has (5 standard errors), images as often as each other
+    expected = 8 * 22.0 * 20.0
+    assert abs(service.sums.asked - expected) < 5 * np.sqrt(expected)
+    counts = np.bincount([r.image for r in requests], minlength=len(images))
+    mean = counts.mean()
+    assert ((counts - mean) ** 2 / mean).sum() < 50  # chi-square, 14 degrees: a false alarm of 6e-6
