@@ -6,8 +6,9 @@ wirelesslab run train_agent --learner sac --task Pendulum-v1       (about a minu
 wirelesslab run train_agent --task wirelesslab/Admission-v0 --steps 2000000 --settings discount=0.999,centre=true
 
 Expect: CartPole at 475 of 500 or more by PPO and DQN, Pendulum at -200 or more by SAC, in the mean over 100 episodes
-of each training; PPO comes close to that on Pendulum (-205 with one seed) after 200,000 steps. The folder receives a checkpoint, from which the same command goes on after a crash to the same policy, and at the end
-`policy-<seed>.npz`, which `wirelesslab.network.learners.load_policy` reads.
+of each training; PPO comes close to that on Pendulum (-205 with one seed) after 200,000 steps. The folder receives a
+checkpoint, from which the same command goes on after a crash to the same policy, and at the end `policy-<seed>.npz`,
+which `wirelesslab.network.learners.load_policy` reads.
 """
 
 import dataclasses
