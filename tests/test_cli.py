@@ -324,7 +324,7 @@ def run(*words: object) -> list[object]:
         (["run", "ser_vs_snr"], r"sim: got 'ser_vs_snr', expected one of .*did you mean 'ser_vs_snr_and_devices'\?"),
         (
             ["run", "nothing-like-it"],
-            r"sim: got 'nothing-like-it', expected one of failure_recovery, grant_free_in_the_network, growth",
+            r"sim: got 'nothing-like-it', expected one of agent_generalisation, agents_against_rules, failure_recovery",
         ),
         (run("--detectors", "covarience"), r"detectors: got 'covarience', .*did you mean 'covariance'\?"),
         (

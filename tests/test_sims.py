@@ -45,6 +45,9 @@ SMALL = {
     "train_agent": "--steps 1024 --episodes 3 --trainings 2",
     "sparsity_speed": "--parts resnet,gemm --resnet-train 64 --resnet-test 50 --resnet-passes 1,2,1"
     " --resnet-strengths 0.5 --choices 1 --shares 0.1,0.4",
+    "agents_against_rules": "--tasks twin_sync --trainings 2 --steps-share 0.01 --episodes-share 0.1",
+    "agent_generalisation": "--tasks placement,slice_alloc --trainings 2 --steps-share 0.003 --total-loads 0.5"
+    " --rounds 1 --phase-steps 4 --short-phase-steps 2 --placed-episodes 2 --num-edges 2 --arrivals-per-s 2",
     "growth": "--users 200,400,2000 --fit-from 100 --rounds 2 --processes 1",
 }
 

@@ -65,7 +65,7 @@ def weights(env):
 def test_a_linear_policy_of_numpy_learns_to_place_better_than_chance(env, weights):
     chance = by_chance(1)
     gains = np.array([play(env, linear(weights), seed) - play(env, chance, seed) for seed in EPISODES])
-    # pairs meet the same services; five standard errors of a mean are passed by chance less than once in ten thousand times
+    # pairs meet the same services; by chance a mean exceeds five standard errors once in ten thousand times at most
     assert gains.mean() > 5 * gains.std(ddof=1) / np.sqrt(gains.size)
 
 
