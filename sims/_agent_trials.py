@@ -5,11 +5,12 @@ that seed names too: replicas are independent trainings on independent episodes,
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from wirelesslab import check
+from wirelesslab.network.admission import LossSystem
 from wirelesslab.network.learners import PPO, hold_to_one_thread
 from wirelesslab.network.tasks import (
     ai_slice_judgement,
@@ -17,6 +18,10 @@ from wirelesslab.network.tasks import (
     slice_alloc_judgement,
     twin_sync_judgement,
 )
+from wirelesslab.network.tasks.admission_judgement import gap_reached, reward_per_second
+from wirelesslab.network.tasks.admission_rules import baselines
+from wirelesslab.network.tasks.admission_setting import LIGHT, LOPSIDED, OVERLOADED
+from wirelesslab.network.tasks.admission_training import DRIFT, STEPS_ONE, one_station, train_admission
 from wirelesslab.network.tasks.handover_rules import (
     GAINS,
     MARGINS_DB,
@@ -149,12 +154,55 @@ def handover(effort: Effort, seed: int) -> Figures:
     return {name: float(served(one, setting, seeds).utility.mean()) for name, one in policies.items()}
 
 
+SYSTEMS: Mapping[str, LossSystem] = {"light": LIGHT, "overloaded": OVERLOADED, "lopsided": LOPSIDED}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Station:
+    """A station whose calls an agent learns to answer; the same learner and effort for all.
+
+    Attributes:
+        system: Of `SYSTEMS`; its load is steady.
+        steps: Of the training.
+        calls: In which policies are judged in simulation, at each of four stations.
+    """
+
+    system: str = "overloaded"
+    steps: int = STEPS_ONE
+    calls: int = 6000
+
+    def __post_init__(self) -> None:
+        check.one_of(SYSTEMS, system=self.system)
+        check.positive_integer(steps=self.steps, calls=self.calls)
+
+
+def admission(case: Station, seed: int) -> Figures:
+    """Return what a policy earns per second, exactly, beside rules; and in simulation, with rates as measured."""
+    hold_to_one_thread()
+    system = SYSTEMS[case.system]
+    setting = one_station(system)
+    policy = train_admission(setting, seed=seed, steps=case.steps)
+    gap = gap_reached(policy, setting, system)
+    measured = reward_per_second(policy, setting, judged_by(seed, "admission", 4), calls=case.calls)
+    return {
+        LEARNED: gap.earned, "complete sharing": gap.sharing, "trunk, tuned": gap.trunk, "optimum": gap.optimum,
+        "learned, simulated": float(measured.per_s.mean()), "gap reached": gap.reached, "of optimum": gap.of_optimum,
+    }  # fmt: skip
+
+
+def admission_drift(case: Station, seed: int) -> Figures:
+    """Return what policies earn per second in simulation while the load swings."""
+    hold_to_one_thread()
+    setting = one_station(SYSTEMS[case.system], DRIFT)
+    policies = {LEARNED: train_admission(setting, seed=seed, steps=case.steps), **baselines(setting)}
+    seeds = judged_by(seed, "admission drift", 4)
+    return {
+        name: float(reward_per_second(one, setting, seeds, calls=case.calls).per_s.mean())
+        for name, one in policies.items()
+    }
+
+
 TRIALS: Mapping[str, Callable[[Effort, int], Figures]] = {
     "slice_alloc": slice_alloc, "twin_sync": twin_sync, "placement": placement, "ai_slice": ai_slice,
     "handover": handover,
 }  # fmt: skip
-
-
-def smaller(effort: Effort, steps: int, episodes: int) -> Effort:
-    """Return an effort cut to these, for a quick look."""
-    return replace(effort, steps=min(steps, effort.steps), episodes=min(episodes, effort.episodes))

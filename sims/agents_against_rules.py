@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from wirelesslab_sims import _agent_trials as trials
-from wirelesslab_sims._agent_trials import LEARNED, Effort, Roots
+from wirelesslab_sims._agent_trials import LEARNED, Effort, Roots, Station
 
 from wirelesslab import check
 from wirelesslab.network.tasks import (
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SIGMAS = (0.5, 1.0, 1.5)
-MANY = ("admission", "slice_alloc", "twin_sync")  # whose best learner is judged over many trainings
+MANY = ("slice_alloc", "twin_sync")  # whose best learner is judged over many trainings
 
 
 class Look(NamedTuple):
@@ -57,6 +57,16 @@ class Look(NamedTuple):
 
 
 LOOKS: Mapping[str, Look] = {
+    "light": Look("Admission, light load, exact", "reward per second", True, "optimum", "complete sharing"),
+    "overloaded": Look("Admission, overloaded, exact", "reward per second", True, "optimum", "complete sharing"),
+    "lopsided": Look("Admission, lopsided, exact", "reward per second", True, "optimum", "complete sharing"),
+    "drift": Look(
+        "Admission, overloaded, drifting",
+        "reward per second",
+        True,
+        "trunk, re-tuned online",
+        "trunk, tuned for the mean",
+    ),
     "slice_alloc": Look("SliceAlloc, moving load, simulator", "mean jobs", False, "square root, told", "proportional"),
     "twin_sync": Look(
         "TwinSync, simulator", "mean squared error (m²)", False, "square root, told, simulator", "uniform, simulator"
@@ -65,6 +75,8 @@ LOOKS: Mapping[str, Look] = {
     "ai_slice": Look("AISlice", "return of an episode", True, "foresees", "bandwidth rule"),
     "handover": Look("Handover", "ln(rate / 1 Mb/s)", True, "", "strongest, tuned margin"),
 }
+TASKS = ("admission", "slice_alloc", "twin_sync", "placement", "ai_slice", "handover")
+EXACT = ("gap reached", "of optimum", "learned, simulated")  # what is told of a policy beside what it earns
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,14 +84,14 @@ class Config:
     """What is trained and judged.
 
     Attributes:
-        tasks: Of slice_alloc, twin_sync, placement, ai_slice, handover.
-        trainings: Of slice_alloc and twin_sync.
+        tasks: Of admission, slice_alloc, twin_sync, placement, ai_slice, handover.
+        trainings: Of admission (each of its loads), slice_alloc and twin_sync.
         other_trainings: Of the other tasks.
         steps_share: Part of the usual steps of each training.
         episodes_share: Part of the usual episodes of judgement.
     """
 
-    tasks: tuple[str, ...] = tuple(LOOKS)
+    tasks: tuple[str, ...] = TASKS
     trainings: int = 10
     other_trainings: int = 5
     steps_share: float = 1.0
@@ -87,7 +99,7 @@ class Config:
 
     def __post_init__(self) -> None:
         for task in self.tasks:
-            check.one_of(LOOKS, tasks=task)
+            check.one_of(TASKS, tasks=task)
         check.positive_integer(trainings=self.trainings, other_trainings=self.other_trainings)
         check.positive(steps_share=self.steps_share, episodes_share=self.episodes_share)
 
@@ -118,7 +130,17 @@ def main(config: Config, session: Session) -> "xr.Dataset":
     import xarray as xr
 
     parts, attrs = {}, {}
-    for task in config.tasks:
+    if "admission" in config.tasks:
+        full = Station()
+        steps, calls = round(full.steps * config.steps_share), round(full.calls * config.episodes_share)
+        cases = {name: Station(system=name, steps=steps, calls=calls) for name in trials.SYSTEMS}
+        steady = session.replicate(trials.admission, cases, config.trainings, name="admission")
+        for name in cases:
+            parts[name] = by_policy(steady.sel(experiment=[name]), f"{name} policy")
+        drift = {"drift": Station(steps=steps, calls=calls)}
+        found = session.replicate(trials.admission_drift, drift, config.trainings, name="admission_drift")
+        parts["drift"], attrs = by_policy(found, "drift policy"), found.attrs
+    for task in [task for task in config.tasks if task != "admission"]:
         number = config.trainings if task in MANY else config.other_trainings
         found = session.replicate(trials.TRIALS[task], {task: config.effort(task)}, number, name=task)
         parts[task] = by_policy(found, f"{task} policy")
@@ -155,6 +177,11 @@ def scores(result: "xr.Dataset", task: str) -> dict[str, "np.ndarray[Any, Any]"]
     }
 
 
+def earned(result: "xr.Dataset", task: str) -> dict[str, "np.ndarray[Any, Any]"]:
+    """Return figures of one unit by policy, shape (trainings,): what can stand in one panel."""
+    return {name: values for name, values in scores(result, task).items() if name not in EXACT}
+
+
 def learned_name(task: str) -> str:
     """Return under which name the learned policy of a task stands."""
     return f"{LEARNED}, simulator" if task == "twin_sync" else LEARNED
@@ -171,7 +198,7 @@ def table(result: "xr.Dataset") -> Table:
     """Return figures of all policies, and by how much the learned one is better."""
     rows = []
     for task in tasks_of(result):
-        look, found = LOOKS[task], scores(result, task)
+        look, found = LOOKS[task], earned(result, task)
         order = sorted(found, key=lambda name: found[name].mean(), reverse=look.more)
         for name in order:
             middle = interquartile_mean(found[name])
@@ -195,7 +222,7 @@ def percent(gain: Mean) -> str:
 
 
 def tasks_of(result: "xr.Dataset") -> list[str]:
-    """Return the tasks that a result holds, in order."""
+    """Return the looks that a result holds, in order."""
     return [task for task in LOOKS if task in result]
 
 
@@ -231,7 +258,7 @@ def draw(result: "xr.Dataset") -> Mapping[str, "Figure"]:
     for axis in axes.ravel()[len(tasks) :]:
         axis.set_visible(False)
     for axis, task in zip(axes.ravel(), tasks, strict=False):
-        look, found = LOOKS[task], scores(result, task)
+        look, found = LOOKS[task], earned(result, task)
         if task == "twin_sync":
             found = {name: values for name, values in found.items() if name.endswith("simulator")}
         worst_first = sorted(found, key=lambda name: found[name].mean(), reverse=not look.more)
