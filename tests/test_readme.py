@@ -82,3 +82,12 @@ def test_the_makefile_finds_no_python_where_there_is_none(tmp_path):
     )  # fmt: skip
     assert done.returncode != 0
     assert "needs Python 3.11 or 3.12" in done.stdout + done.stderr
+
+
+def test_the_readme_s_small_net_is_smaller_and_still_sees(capsys):
+    names: dict[str, object] = {"__name__": "readme"}
+    exec(next(block for block in BLOCKS if "StructuredSparsity" in block), names)
+    before, after = (int(n) for n in re.findall(r"(\d+) -> (\d+) parameters", capsys.readouterr().out)[0])
+    assert after < before / 2
+    small = names["small"]
+    assert small.classifier.evaluate(small.state, names["data"].only("test"))["accuracy"] > 0.8
