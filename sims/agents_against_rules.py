@@ -178,8 +178,8 @@ def scores(result: "xr.Dataset", task: str) -> dict[str, "np.ndarray[Any, Any]"]
 
 
 def earned(result: "xr.Dataset", task: str) -> dict[str, "np.ndarray[Any, Any]"]:
-    """Return figures of one unit by policy, shape (trainings,): what can stand in one panel."""
-    return {name: values for name, values in scores(result, task).items() if name not in EXACT}
+    """Return figures of one kind by policy, shape (trainings,): what can stand in one panel."""
+    return {name: v for name, v in scores(result, task).items() if name not in EXACT and not name.endswith(", model")}
 
 
 def learned_name(task: str) -> str:
@@ -205,7 +205,7 @@ def table(result: "xr.Dataset") -> Table:
             own = name == learned_name(task)
             gain = "" if own else percent(better_by(result, task, name))
             mark = "*" if own else ("best" if name == look.best else "")
-            rows.append([f"{look.title} ({look.unit})", name, mark, str(middle), gain])
+            rows.append([f"{look.title} ({look.unit})", name.removesuffix(", simulator"), mark, str(middle), gain])
     for gain in gains(result):
         rows.append(["Square-root sync rates over equal ones", f"sigma {gain[0]}", "", gain[1], gain[2]])
     return Table(
@@ -259,8 +259,6 @@ def draw(result: "xr.Dataset") -> Mapping[str, "Figure"]:
         axis.set_visible(False)
     for axis, task in zip(axes.ravel(), tasks, strict=False):
         look, found = LOOKS[task], earned(result, task)
-        if task == "twin_sync":
-            found = {name: values for name, values in found.items() if name.endswith("simulator")}
         worst_first = sorted(found, key=lambda name: found[name].mean(), reverse=not look.more)
         for place, name in enumerate(worst_first):
             middle, own = interquartile_mean(found[name]), name == learned_name(task)
