@@ -68,10 +68,10 @@ class Config:
     lenet_test: int = 4000
     lenet_passes: tuple[int, ...] = (10, 10, 8)
     lenet_strengths: tuple[float, ...] = (0.038, 0.048, 0.06)
-    resnet_train: int = 6000
+    resnet_train: int = 4000
     resnet_test: int = 3000
     resnet_passes: tuple[int, ...] = (8, 4, 2)
-    resnet_strengths: tuple[float, ...] = (0.02, 0.028, 0.04)
+    resnet_strengths: tuple[float, ...] = (0.02, 0.028)
     blocks: int = 2
     choices: int = 5
     shares: tuple[float, ...] = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.7)
