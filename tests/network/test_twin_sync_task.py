@@ -279,3 +279,9 @@ def test_nonsense_is_refused(make, says):
 def test_a_step_before_the_first_reset_is_refused(make):
     with pytest.raises(RuntimeError, match=r"call reset\(seed=...\) first"):
         make().step(np.zeros(16))
+
+
+def test_a_list_of_seeds_is_one_for_each_environment():
+    envs = TwinSyncReducedVector(3)
+    with pytest.raises(ValueError, match="one for each of the 3"):
+        envs.reset(seed=[1, 2])

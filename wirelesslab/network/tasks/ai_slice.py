@@ -77,6 +77,7 @@ class AISlice(gymnasium.Env[NDArray[np.float32], NDArray[np.int64]]):
         middle = np.zeros((1, 1 + self.config.clients + 2 * edges))
         self._middle = world_of(self.config, middle).at(0)
         self._take(middle)
+        self.period, self.edge, self.progress = self.config.horizon, -1, 0.0  # outside an episode until a reset
 
     def _take(self, moves: Floats) -> None:
         """Work out the worlds of all periods at once: a step then only looks things up."""
@@ -124,7 +125,15 @@ class AISlice(gymnasium.Env[NDArray[np.float32], NDArray[np.int64]]):
         return takes
 
     def step(self, action: NDArray[np.int64]) -> tuple[NDArray[np.float32], SupportsFloat, bool, bool, dict[str, Any]]:
-        """Run the job for a period by this choice; see the class."""
+        """Run the job for a period by this choice; see the class.
+
+        Raises:
+            ValueError: The action is no triple of places; nothing has happened.
+            RuntimeError: Before the first reset, or after the end of an episode.
+        """
+        if self.period >= self.config.horizon or self.progress >= DONE:
+            msg = "step: got one outside an episode; call reset(seed=...) first"
+            raise RuntimeError(msg)
         batch, coder, edge = self._checked(action)
         config, job = self.config, self.config.job
         moved = 0 <= self.edge != edge

@@ -8,8 +8,11 @@ from gymnasium.spaces import Box, Discrete
 from numpy.typing import NDArray
 
 from wirelesslab.network.tasks.ai_slice import AISlice
+from wirelesslab.network.tasks.task import checked_choice
 
 LEAST, MOST = 1.0, 12.0  # what is shown as a logarithm is at least that; and no logarithm exceeds this
+
+MEANING = "a triple of batch, coder and edge node, counted through"
 
 
 def features(observation: NDArray[np.float32], edges: int) -> NDArray[np.float32]:
@@ -47,8 +50,13 @@ class AISliceChoices(gymnasium.Wrapper[NDArray[np.float32], Any, NDArray[np.floa
         self.action_space = Discrete(int(np.prod(self._sizes)))
 
     def choice(self, number: int) -> NDArray[np.int64]:
-        """Return the triple (batch, coder, edge) of a number."""
-        return np.array(np.unravel_index(number, self._sizes), np.int64)
+        """Return the triple (batch, coder, edge) of a number.
+
+        Raises:
+            ValueError: It is none of the numbers.
+        """
+        chosen = checked_choice(number, int(np.prod(self._sizes)), MEANING)
+        return np.array(np.unravel_index(chosen, self._sizes), np.int64)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

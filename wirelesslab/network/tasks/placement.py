@@ -181,7 +181,15 @@ class Placement(gymnasium.Env[Observation, int]):
         return np.asarray(np.maximum(free_bps, self._unused[gnb]).min(axis=1, initial=np.iinfo(np.int64).max))
 
     def step(self, action: int) -> tuple[Observation, SupportsFloat, bool, bool, dict[str, Any]]:
-        """Host or refuse the service at the door; see the class."""
+        """Host or refuse the service at the door; see the class.
+
+        Raises:
+            ValueError: The action is none of the numbers; nothing has happened.
+            RuntimeError: Before the first reset, or after the last service of an episode.
+        """
+        if not self._drawn or self._position >= self.config.horizon:
+            msg = "step: got one outside an episode; call reset(seed=...) first"
+            raise RuntimeError(msg)
         host = checked_choice(action, self._refuse + 1, MEANING)
         gnb, kind = self.service
         fits = bool(self._mask[host])

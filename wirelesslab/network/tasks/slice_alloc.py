@@ -167,7 +167,10 @@ class SliceAlloc(gymnasium.Env[Floats32, NDArray[Any]]):
     def snapshot(self) -> Mapping[str, Any]:
         """Return the episode: the network written down, and what the agent remembers."""
         network, episode = self._begun()
-        return {"of": self._of(), "network": network.snapshot(), "episode": deepcopy(episode)}
+        generator = self.np_random.bit_generator.state  # of the seeds of episodes to come
+        return {
+            "of": self._of(), "network": network.snapshot(), "episode": deepcopy(episode), "generator": generator,
+        }  # fmt: skip
 
     def restore(self, snapshot: Mapping[str, Any]) -> None:
         """Go on from a snapshot of a task of the same world and source, to the last bit.
@@ -180,6 +183,7 @@ class SliceAlloc(gymnasium.Env[Floats32, NDArray[Any]]):
             raise ValueError(msg)
         self._network = Network.restored(snapshot["network"])
         self._episode = deepcopy(snapshot["episode"])
+        self.np_random.bit_generator.state = snapshot["generator"]
 
     def _of(self) -> str:
         aged = f", every {self.period_s:g} s, {self.delay_s:g} s late" if self.source == "aged" else ""

@@ -175,10 +175,12 @@ class TwinSync(gymnasium.Env[Any, Any]):
     def snapshot(self) -> Mapping[str, Any]:
         """Return the network as it is written down, and what the task keeps beside it."""
         kept = (self._steps, self._areas, self._lost, self._strayed, self._heard, self._places, self._past)
-        return {"network": self.network.snapshot(), "kept": deepcopy(kept)}
+        generator = self.np_random.bit_generator.state  # of the seeds of episodes to come
+        return {"network": self.network.snapshot(), "kept": deepcopy(kept), "generator": generator}
 
     def restore(self, snapshot: Mapping[str, Any]) -> None:
         """Go on from what `snapshot` returned, to the last bit."""
         self._network = Network.restored(snapshot["network"])
         kept = deepcopy(snapshot["kept"])
+        self.np_random.bit_generator.state = snapshot["generator"]
         self._steps, self._areas, self._lost, self._strayed, self._heard, self._places, self._past = kept

@@ -170,9 +170,16 @@ class TwinSyncReducedVector(gymnasium.vector.VectorEnv[NDArray[np.float32], NDAr
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.float32], dict[str, Any]]:
-        """Begin an episode everywhere; a number seeds environment i with seed + i."""
+        """Begin an episode everywhere; a number seeds environment i with seed + i.
+
+        Raises:
+            ValueError: A list of seeds is longer or shorter than there are environments.
+        """
         del options
         if isinstance(seed, list):
+            if len(seed) != self.num_envs:
+                msg = f"seed: got {len(seed)}, expected one number, or one for each of the {self.num_envs} environments"
+                raise ValueError(msg)
             seeds = [int(s) if s is not None else int(self.np_random.integers(2**31)) for s in seed]
             self._table.sit_down(seeds)
         elif seed is not None or not self._table.seated:

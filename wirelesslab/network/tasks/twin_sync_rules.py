@@ -148,11 +148,6 @@ def uniform_cost(weights: Floats, budget_per_s: float) -> NDArray[np.float64]:
     return np.asarray(np.sum(weights, axis=-1, dtype=np.float64) / budget_per_s)
 
 
-def proportional_cost(weights: Floats, budget_per_s: float) -> NDArray[np.float64]:
-    """Return the same at rates in proportion to the weights: each twin costs alike, N times the mean over N."""
-    return np.full(np.shape(weights)[:-1], 1.0) * uniform_cost(weights, budget_per_s)
-
-
 def few_twins_gain(sigma: float, num_twins: int) -> float:
     """Return the mean cost of equal rates over that of square roots for N lognormal weights: below exp(sigma^2 / 4).
 
