@@ -315,9 +315,10 @@ def test_numpy_and_tensorflow_give_one_answer():
     assert layout.split(flat)[1].tolist() == layout.tensors(tf.constant(flat))[1].numpy().tolist() == [0.5, 0.5]
 
 
+@pytest.mark.parametrize("hidden", [(64, 64), ()], ids=["two layers", "none"])
 @pytest.mark.parametrize("interface", [NUMBERS, ROWS_NUMBERS], ids=["flat", "rows"])
-def test_ppo_values_what_was_cut_off_as_it_values_all_else(interface):
-    learning, rng = PPO().begin(interface, num_envs=2, steps=100, seed=4), np.random.default_rng(1)
+def test_ppo_values_what_was_cut_off_as_it_values_all_else(interface, hidden):
+    learning, rng = PPO(hidden=hidden).begin(interface, num_envs=2, steps=100, seed=4), np.random.default_rng(1)
     seen = rng.normal(3, 2, size=(9, *interface.observation_shape)).astype(np.float32)
     learning.moments.see(seen)
     learning.value_middle, learning.value_spread = 50.0, 7.0

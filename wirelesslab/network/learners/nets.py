@@ -79,14 +79,25 @@ class Layout:
         return nets
 
 
-def numpy_outputs(layers: Layers, inputs: Floats32) -> Floats32:
-    """Return the outputs of a tanh net, shape (..., outputs), for standardised inputs (..., inputs)."""
-    values = inputs.reshape(-1, inputs.shape[-1])
+def numpy_outputs(layers: Layers, inputs: Floats32, *, pool: bool = False) -> Floats32:
+    """Return the outputs of a tanh net for standardised inputs, shape (..., inputs): what `outputs` gives, by NumPy.
+
+    Args:
+        layers: Of the net.
+        inputs: Standardised, shape (..., inputs).
+        pool: As in `outputs`: take the mean over the axis before the last after the first layer.
+
+    Returns:
+        Shape (..., outputs), without the axis of rows where they were pooled.
+    """
+    shape, values = inputs.shape[:-1], inputs.reshape(-1, inputs.shape[-1])
     for number, (kernel, bias) in enumerate(layers):
         values = values @ kernel + bias
         if number < len(layers) - 1:
             values = np.tanh(values)
-    return values.reshape(*inputs.shape[:-1], values.shape[-1])
+        if pool and number == 0:
+            values, shape = values.reshape(-1, shape[-1], values.shape[-1]).mean(axis=1), shape[:-1]
+    return values.reshape(*shape, values.shape[-1])
 
 
 def outputs(layers: Layers, inputs: Any, activation: str = "tanh", *, pool: bool = False) -> Any:

@@ -185,6 +185,8 @@ class _Learning:
         how, shape = self.how, past.rewards.shape
         parts: list[Any] = [part.reshape(-1, *part.shape[2:]) for part in past]
         flat = Step(*parts)
+        # What was done is judged by the net as it stands with these new moments, old probabilities included: ratios
+        # begin at 1, and what moments move between two rollouts, little after the first few, is not corrected for.
         self.moments.see(flat.observations[flat.valid])
         self.rollouts += 1
         forget = max(FORGET, 1 / self.rollouts)
@@ -255,12 +257,7 @@ class _Learning:
 
     def _values(self, observations: NDArray[np.float32]) -> Floats:
         seen = self.moments.standard(observations)
-        if self.interface.rows:
-            (kernel, bias), *rest = self.critic
-            pooled = np.tanh(seen @ kernel + bias).mean(axis=1)
-            given = numpy_outputs(rest, pooled)
-        else:
-            given = numpy_outputs(self.critic, seen)
+        given = numpy_outputs(self.critic, seen, pool=self.interface.rows)
         return self.value_middle + self.value_spread * given[:, 0].astype(np.float64)
 
     def _restandardise(self, wanted: Floats, forget: float) -> None:

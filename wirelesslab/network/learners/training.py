@@ -281,7 +281,8 @@ def _finals(
         raise ValueError(msg)
     following, following_masks = seen.copy(), masks.copy()
     which = np.flatnonzero(ended)
-    following[which] = _finite(np.stack([np.asarray(infos["final_obs"][i]) for i in which]), "final_obs")
+    following[which] = np.stack([np.asarray(infos["final_obs"][i]) for i in which])
+    following = _finite(following, "final_obs")
     told = infos.get("final_info", {}).get("action_mask") if isinstance(infos.get("final_info"), Mapping) else None
     following_masks[which] = True if told is None else np.stack([np.asarray(told[i]) for i in which]).astype(bool)
     return following, following_masks
