@@ -62,6 +62,7 @@ def test_nothing_comes_nothing_is_earned_and_a_call_of_no_length_is_a_call():
         ({"arrivals_s": np.array([1.0, 0.5])}, "go back"),
         ({"classes": np.array([0, 1])}, "classes: got 0 to 1, expected 0 to 0"),
         ({"holding_s": np.array([1.0])}, "holding_s"),
+        ({"holding_s": np.array([1.0, -2.0])}, "holding_s: got -2, expected times of at least 0"),
         ({"arrivals_s": np.array([0.0, np.nan])}, "NaN"),
     ],
 )

@@ -30,7 +30,7 @@ def clairvoyant_bound(calls: CallRecord, system: LossSystem) -> float:
         system: Capacity, demands and rewards; a class of negative reward is not let in.
 
     Raises:
-        ValueError: Arrivals are not in order, classes unknown, or lengths differ.
+        ValueError: Arrivals are not in order, classes unknown, times negative, or lengths differ.
         RuntimeError: The solver found no optimum.
 
     References:
@@ -50,6 +50,9 @@ def clairvoyant_bound(calls: CallRecord, system: LossSystem) -> float:
     holding_s = check.array(calls.holding_s, size, "calls", name="holding_s", because="arrivals_s has as many")
     if (np.diff(arrivals_s) < 0).any():
         msg = "arrivals_s: got times that go back, expected them in order"
+        raise ValueError(msg)
+    if (holding_s < 0).any():
+        msg = f"holding_s: got {holding_s.min():g}, expected times of at least 0"
         raise ValueError(msg)
     if classes.size and not (classes.min() >= 0 and classes.max() < len(system.classes)):
         msg = f"classes: got {classes.min()} to {classes.max()}, expected 0 to {len(system.classes) - 1}"

@@ -201,7 +201,7 @@ def clairvoyant_bound(env: Placement, *, whole: bool = False, time_limit_s: floa
         -np.array(gain), constraints=limits, bounds=Bounds(0, 1), integrality=np.full(owner.size, int(whole)),
         options={"time_limit": time_limit_s},
     )  # fmt: skip
-    bound = found.fun if not whole else found.mip_dual_bound
+    bound = found.mip_dual_bound if whole else found.fun if found.status == 0 else None  # cut short it bounds nothing
     if bound is None:
         msg = f"clairvoyant_bound: the solver says {found.message!r}; give it a shorter horizon or more time_limit_s"
         raise RuntimeError(msg)
