@@ -3,9 +3,10 @@
 wirelesslab run agent_generalisation                          (about 25 minutes of one core; --quick: 20 seconds)
 wirelesslab run agent_generalisation --tasks placement        (any of slice_alloc, twin_sync, placement)
 
-Expect: nets that treat slices, twins and hosts as rows go over to other numbers of them. What carries over worst is
-scale: loads and rates outside the range of the training. Rules have no range, but what was tuned in them has a
-place too. Each figure is beside rules that see the same; pairs meet the same arrivals, intervals are over trainings.
+Expect: nets that treat slices, twins and hosts as rows answer for any number of them. A placer trained on a ring of
+four edges stays ahead of the nearest and of the least loaded host on rings of two to twelve edges, behind a slower core
+and where more comes; where little comes, which it never met, simple rules are a few per cent better. Policies and rules
+see the same, pairs meet the same arrivals, and intervals are over independent trainings.
 """
 
 from collections.abc import Callable, Mapping
@@ -208,7 +209,7 @@ def topologies(config: Config) -> dict[str, tuple[Graph, float]]:
         **{f"{rate:g} services a second": (usual, rate) for rate in config.arrivals_per_s},
         **{f"ring of {edges} edges": (placement_metro(2 * edges, edges), edges / 4) for edges in config.num_edges},
         "core of half the rate": (scaled(usual, "core", 0.5), 1.0),
-        "ring and access of half the rate": (scaled(usual, "edge", 0.5), 1.0),
+        "ring and access of a fifth of the rate": (scaled(usual, "edge", 0.2), 1.0),
         "chain of 4 edges": (chain(4), 1.0),
     }
 
