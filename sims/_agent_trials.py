@@ -4,13 +4,14 @@ Every function trains a policy with the seed that it is given and lets it and al
 that seed names too: replicas are independent trainings on independent episodes, policies within one are pairs.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from wirelesslab import check
 from wirelesslab.network.admission import LossSystem
+from wirelesslab.network.agents.bandits import Bandit, LinUCB, ThompsonSampling
 from wirelesslab.network.learners import PPO, hold_to_one_thread
 from wirelesslab.network.tasks import (
     ai_slice_judgement,
@@ -19,7 +20,7 @@ from wirelesslab.network.tasks import (
     twin_sync_judgement,
 )
 from wirelesslab.network.tasks.admission_judgement import gap_reached, reward_per_second
-from wirelesslab.network.tasks.admission_rules import baselines
+from wirelesslab.network.tasks.admission_rules import BanditTrunk, baselines
 from wirelesslab.network.tasks.admission_setting import LIGHT, LOPSIDED, OVERLOADED
 from wirelesslab.network.tasks.admission_training import DRIFT, STEPS_ONE, one_station, train_admission
 from wirelesslab.network.tasks.handover_rules import (
@@ -202,6 +203,33 @@ def admission_drift(case: Station, seed: int) -> Figures:
     }
 
 
+def admission_bandits(case: Station, seed: int) -> Figures:
+    """Return what bandits over trunk reserves earn in the episodes of `admission_drift`, learning as they go.
+
+    They begin anew at each station and forget: their payoffs are noisy and a swing of the load is soon over.
+    """
+    setting = one_station(SYSTEMS[case.system], DRIFT)
+    seeds, features = judged_by(seed, "admission drift", 4), BanditTrunk.num_features(setting.sight)
+    arms = len(BANDIT_RESERVES)
+    crews: Mapping[str, Sequence[Bandit]] = {
+        "LinUCB over reserves": [LinUCB(arms, features, alpha=0.1, memory=0.98) for _ in seeds],
+        "Thompson over reserves": [
+            ThompsonSampling(arms, features, stream(seed, "Thompson", k), noise=0.1, memory=0.98)
+            for k in range(len(seeds))
+        ],
+    }
+    system, sight = SYSTEMS[case.system], setting.sight
+    rules = {
+        name: BanditTrunk(system, sight, crew, reserves=BANDIT_RESERVES, calls_per_round=100)
+        for name, crew in crews.items()
+    }
+    return {
+        name: float(reward_per_second(rule, setting, seeds, calls=case.calls).per_s.mean())
+        for name, rule in rules.items()
+    }
+
+
+BANDIT_RESERVES = (0, 4, 8, 12, 16, 20, 26)
 TRIALS: Mapping[str, Callable[[Effort, int], Figures]] = {
     "slice_alloc": slice_alloc, "twin_sync": twin_sync, "placement": placement, "ai_slice": ai_slice,
     "handover": handover,
