@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from wirelesslab.array_files import WeightFileError
-from wirelesslab.network.diurnal_traffic import Diurnal, day_of_rates
 from wirelesslab.network.dense_nets import DenseNet
+from wirelesslab.network.diurnal_traffic import Diurnal, day_of_rates
 from wirelesslab.network.twins.forecast_skill import mase, rolled, skill
 from wirelesslab.network.twins.forecasts import LearnedForecast, Persistence, Seasonal, num_features
 from wirelesslab.rng import stream

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from wirelesslab.array_files import WeightFileError
-from wirelesslab.network.theory import md1_wait, mg1_wait, mm1_sojourn, mm1_sojourn_quantile
 from wirelesslab.network.dense_nets import DenseNet
+from wirelesslab.network.theory import md1_wait, mg1_wait, mm1_sojourn, mm1_sojourn_quantile
 from wirelesslab.network.twins.predictors import (
     NUM_FEATURES,
     PREDICTORS,
