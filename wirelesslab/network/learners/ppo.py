@@ -130,7 +130,7 @@ def normal_law(means: Any, log_spread: Any, raw: Any) -> tuple[Any, Any]:
     from wirelesslab.tensorflow import tf
 
     logs = -0.5 * ((raw - means) * tf.exp(-log_spread)) ** 2 - log_spread - 0.5 * np.log(2 * np.pi)
-    entropy = log_spread + 0.5 * np.log(2 * np.pi * np.e) + tf.zeros_like(means)
+    entropy = log_spread + 0.5 * (np.log(2 * np.pi) + 1) + tf.zeros_like(means)
     return tf.reduce_sum(logs, axis=1), tf.reduce_sum(entropy, axis=1)
 
 
