@@ -1,6 +1,6 @@
 """How do learned agents do beside tuned rules, and how far are they from what can be had at best?
 
-wirelesslab run agents_against_rules                        (about an hour on two cores; --quick: 50 seconds)
+wirelesslab run agents_against_rules                        (about 45 minutes on two cores; --quick: a minute)
 wirelesslab run agents_against_rules --tasks twin_sync      (any of admission, slice_alloc, twin_sync, placement,
                                                              ai_slice, handover)
 
