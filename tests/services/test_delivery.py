@@ -51,6 +51,16 @@ def served_bytes(network: Network, link: str) -> int:
 # --- bytes and times ------------------------------------------------------------------------------------------------
 
 
+def test_a_release_is_read_from_a_path_in_words_and_a_missing_file_is_named(tmp_path):
+    path = tmp_path / "model.keras"
+    path.write_bytes(FILE)
+    assert Release.of_file("lenet", "1", str(path)).digests == Release.of_file("lenet", "1", path).digests
+    with pytest.raises(FileNotFoundError, match=r"no file .*other\.keras; write it first"):
+        Release.of_file("lenet", "1", str(tmp_path / "other.keras"))
+    with pytest.raises(ValueError, match=r"no file .*state\.npz; write it first with vision\.saving\.save_state"):
+        Release.of_state_file("lenet", "1", str(tmp_path / "state"))
+
+
 def test_a_file_on_disk_travels_byte_for_byte_and_links_carry_its_length_and_the_manifest(tmp_path):
     path = tmp_path / "model.keras"
     path.write_bytes(FILE)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from wirelesslab.vision.backbones import backbone
+from wirelesslab.vision.backbones import Architecture, backbone
 from wirelesslab.vision.classification import Classifier
 from wirelesslab.vision.data import Data
 from wirelesslab.vision.datasets import digits
@@ -83,3 +83,22 @@ def test_what_does_not_fit_is_refused_in_words():
     two = np.zeros((2, 4, 4, 1), np.float32), np.zeros(2, np.int64), ("a",)
     with pytest.raises(ValueError, match="splits must be disjoint"):
         Data(*two, splits={"train": np.array([0, 1]), "test": np.array([1])})
+
+
+def test_keras_models_that_cannot_be_a_backbone_are_refused_with_what_to_do():
+    from wirelesslab.tensorflow import tf
+
+    k = tf.keras.layers
+    model = backbone("digits")
+    with pytest.raises(TypeError, match=r"give wirelesslab\.vision\.backbones\.Architecture\.of\(model\)"):
+        Classifier(backbone=model)
+    assert Classifier(backbone=Architecture.of(model)).build(1).arrays.keys() == Classifier().build(1).arrays.keys()
+    with pytest.raises(ValueError, match="did you mean 'lenet'"):
+        Classifier(backbone="lenett")
+    with pytest.raises(ValueError, match=r"expected keras\.Input\(\(h, w, c\)\) before its first layer"):
+        Architecture.of(tf.keras.Sequential([k.Conv2D(2, 3), k.Flatten(), k.Dense(10)]))
+    sides = tf.keras.Sequential([tf.keras.Input((None, None, 1)), k.GlobalAveragePooling2D(), k.Dense(10)])
+    with pytest.raises(ValueError, match="expected known sides"):
+        Architecture.of(sides)
+    with pytest.raises(TypeError, match="'lenet' of class str, expected a functional or sequential Keras model"):
+        Architecture.of("lenet")

@@ -355,3 +355,89 @@ def test_a_sequential_model_is_exported_like_a_functional_one():
     assert small.removal.kept["c"].sum() == 3
     wanted = classifier.logits(state, images)
     assert np.abs(wanted - small.classifier.logits(small.state, images)).max() < tolerance(wanted)
+
+
+def with_dropout():
+    """A little net with a BatchNorm and two layers of Dropout, as a classifier."""
+    model = tf.keras.Sequential([
+        tf.keras.Input((8, 8, 1)), K.Conv2D(6, 3, name="c"), K.BatchNormalization(name="n"), K.Dropout(0.5, name="o"),
+        K.Flatten(name="f"), K.Dropout(0.3, name="p"), K.Dense(3, name="d"),
+    ])  # fmt: skip
+    return Classifier(backbone=Architecture.of(model), num_classes=3)
+
+
+def test_a_net_with_dropout_is_exported_learns_from_its_rng_alone_and_survives_its_file(tmp_path):
+    classifier = with_dropout()
+    state = lived_in(classifier)
+    assert not [name for name in state.arrays if "seed" in name]
+    weights = state.part("weights")
+    weights["c/kernel"] = weights["c/kernel"] * (np.arange(6) > 2).astype("f4")
+    state = state.with_part("weights", weights)
+    small, images = export(classifier, state), images_for(classifier)
+    assert str(small.removal) == "removed 3 of 6 filters: c 3 of 6"
+    wanted = classifier.logits(state, images)
+    assert np.abs(wanted - small.classifier.logits(small.state, images)).max() < tolerance(wanted)
+    batch = images, np.arange(6) % 3
+    one, same, other = (classifier.gradients(state, batch, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    assert all(np.array_equal(a, b) for a, b in zip(one, same, strict=True))
+    assert not np.array_equal(one.arrays[0], other.arrays[0])  # others are dropped
+    assert len(one.statistics) == 2
+    path = export_keras(tmp_path / "small.keras", small.classifier, small.state)
+    back = state_from_keras(path, small.classifier)
+    assert all(np.array_equal(back.arrays[n], a) for n, a in small.state.arrays.items())
+    tf.keras.backend.clear_session()
+    again = Classifier(backbone=Architecture.of(classifier.model()), num_classes=3)
+    assert np.array_equal(again.logits(again.restored(classifier.written(state), 1), images), wanted)
+
+
+def test_a_state_of_another_net_and_what_is_no_classifier_are_refused_with_what_to_give_instead(tmp_path):
+    digits, lenet = Classifier(), Classifier(backbone="lenet")
+    plain = Classifier(backbone="resnet8")
+    with pytest.raises(
+        ValueError, match=r"another net than 'digits': missing conv_1/kernel, .* and 2 more; extra stem"
+    ):
+        export(digits, plain.build(1))
+    with pytest.raises(ValueError, match=r"another net than 'lenet': of another shape conv_1/kernel, conv_1/bias"):
+        export(lenet, digits.build(1))
+    with pytest.raises(ValueError, match="another net than 'lenet'"):
+        export_keras(tmp_path / "model.keras", lenet, digits.build(1))
+    with pytest.raises(TypeError, match=r"got Functional.*Classifier\(backbone=Architecture.of\(model\)"):
+        export(digits.model(), digits.build(1))
+    with pytest.raises(TypeError, match=r"got StructuredSparsity.*method\.classifier"):
+        export(StructuredSparsity(classifier=digits), digits.build(1))
+
+
+def test_how_many_filters_each_layer_keeps_is_said_in_a_line():
+    classifier = Classifier()
+    state = classifier.build(1)
+    assert str(export(classifier, state)) == (
+        "removed none of 112 filters: conv_1 16 of 16, conv_2 32 of 32, dense_1 64 of 64"
+    )
+    weights = state.part("weights")
+    weights["conv_1/kernel"][..., :4] = 0
+    weights["conv_1/bias"][:1] = 0.5  # behind a padded convolution one of the four cannot go
+    state = state.with_part("weights", weights)
+    assert str(export(classifier, state).removal) == (
+        "removed 3 of 112 filters: conv_1 13 of 16, conv_2 32 of 32, dense_1 64 of 64; "
+        "dead, but kept for the sake of padded borders: 1"
+    )
+    assert str(export(classifier, state, borders="fold").removal) == (
+        "removed 4 of 112 filters: conv_1 12 of 16, conv_2 32 of 32, dense_1 64 of 64; "
+        "not exact beside the border at conv_2"
+    )
+
+
+def test_a_layer_of_python_code_is_refused_by_its_name():
+    def of(layer):
+        return tf.keras.Sequential([tf.keras.Input((8, 8, 1)), layer, K.Flatten(), K.Dense(3)])
+
+    twice = K.Lambda(lambda x: 2 * x, name="twice")
+    inner = tf.keras.Sequential([tf.keras.Input((8, 8, 1)), K.Lambda(lambda x: x, name="within")])
+    for layer, said_so in (
+        (twice, "'twice' is a Lambda"), (inner, "'within' is a Lambda"),
+        (K.Conv2D(2, 3, activation=lambda x: 2 * x, name="odd"), "'odd' has a lambda for an activation"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=said_so):
+            Architecture.of(of(layer))
+    with pytest.raises(ValueError, match="'twice' of kind Lambda cannot be exported"):
+        read_graph(of(twice))

@@ -72,13 +72,17 @@ class Release:
         return cls(name, version, {"file": bytes(content)}, whole=True)
 
     @classmethod
-    def of_file(cls, name: str, version: str, path: Path) -> "Release":
+    def of_file(cls, name: str, version: str, path: str | Path) -> "Release":
         """Return a release of a file's bytes, such as an exported ``.keras`` model.
 
         Raises:
             FileNotFoundError: There is no such file.
         """
-        return cls.of_bytes(name, version, path.read_bytes())
+        file = Path(path)
+        if not file.is_file():
+            msg = f"release: no file {file}; write it first, as vision.keras_files.export_keras does, or mend the path"
+            raise FileNotFoundError(msg)
+        return cls.of_bytes(name, version, file.read_bytes())
 
     @classmethod
     def of_arrays(cls, name: str, version: str, arrays: Mapping[str, NDArray[Any]]) -> "Release":
@@ -108,13 +112,16 @@ class Release:
         return cls.of_arrays(name, version, wanted)
 
     @classmethod
-    def of_state_file(cls, name: str, version: str, path: Path) -> "Release":
+    def of_state_file(cls, name: str, version: str, path: str | Path) -> "Release":
         """Return a release of the tensors in a file of arrays, such as `vision.saving.save_state` writes.
 
         Raises:
-            WeightFileError: It is no such file.
+            WeightFileError: It is missing, or no such file.
         """
-        file, _ = array_files.both(path)
+        file, _ = array_files.both(Path(path))
+        if not file.is_file():
+            msg = f"release: no file {file}; write it first with vision.saving.save_state, or mend the path"
+            raise array_files.WeightFileError(msg)
         try:
             with np.load(file, allow_pickle=False) as archive:
                 return cls.of_arrays(name, version, {key: archive[key] for key in archive.files})

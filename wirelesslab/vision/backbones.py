@@ -41,13 +41,23 @@ class Architecture:
 
     @classmethod
     def of(cls, model: Any) -> Self:
-        """Return the architecture of a Keras model of one input (n, h, w, c) and one output (n, classes)."""
-        inputs, outputs = tuple(model.inputs), tuple(model.outputs)
+        """Return the architecture of a Keras model of one input (n, h, w, c) and one output (n, classes).
+
+        Raises:
+            TypeError: It is no functional or sequential model.
+            ValueError: Its input is not known, or of another form, or a layer holds Python code; it is named.
+        """
+        inputs, outputs = _ends(model)
+        _refuse_code(model)
         if len(inputs) != 1 or len(outputs) != 1 or len(inputs[0].shape) != 4 or len(outputs[0].shape) != 2:
             msg = f"model: got {model.name!r} with inputs {[tuple(i.shape) for i in inputs]} and outputs "
             msg += f"{[tuple(o.shape) for o in outputs]}, expected one (n, h, w, c) and one (n, classes)"
             raise ValueError(msg)
-        height, width, channels = (int(side) for side in tuple(inputs[0].shape)[1:])
+        sides = tuple(inputs[0].shape)[1:]
+        if None in sides:
+            msg = f"model: got {model.name!r} with images of (h, w, c) {sides}, expected known sides; say them in "
+            raise ValueError(msg + "keras.Input((h, w, c))")
+        height, width, channels = (int(side) for side in sides)
         return cls(model.name, (height, width, channels), json.dumps(json.loads(model.to_json()), sort_keys=True))
 
     def model(self) -> Any:
@@ -55,6 +65,54 @@ class Architecture:
         from wirelesslab.tensorflow import tf
 
         return tf.keras.models.model_from_json(self.description)
+
+
+def _ends(model: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """Return a model's inputs and outputs, or say why it has none."""
+    try:
+        return tuple(model.inputs), tuple(model.outputs)
+    except (AttributeError, TypeError):  # what Keras says of a model that was not called yet, or None
+        name = getattr(model, "name", model)
+        if type(model).__name__ == "Sequential":
+            msg = f"model: got Sequential {name!r} that does not know its input yet, expected keras.Input((h, w, c)) "
+            raise ValueError(msg + "before its first layer") from None
+        msg = f"model: got {name!r} of class {type(model).__name__}, expected a functional or sequential Keras model"
+        raise TypeError(msg) from None
+
+
+def _refuse_code(model: Any) -> None:
+    """Refuse layers that are Python functions: a description cannot hold them without running whatever it names."""
+    for layer in model.layers:
+        activation = getattr(getattr(layer, "activation", None), "__name__", "")
+        if type(layer).__name__ == "Lambda" or activation == "<lambda>":
+            what = "is a Lambda" if type(layer).__name__ == "Lambda" else "has a lambda for an activation"
+            msg = f"model: layer {layer.name!r} {what}, Python code that cannot be kept as a description; expected "
+            raise ValueError(msg + "a layer or activation of Keras in its place, such as Rescaling, ReLU or 'relu'")
+        if hasattr(layer, "layers"):
+            _refuse_code(layer)
+
+
+def check_backbone(given: object) -> None:
+    """Refuse what is neither a backbone's name nor an `Architecture`.
+
+    Raises:
+        TypeError: It is something else, such as a Keras model.
+        ValueError: No backbone has that name.
+    """
+    if isinstance(given, Architecture):
+        return
+    if not isinstance(given, str):
+        msg = f"backbone: got {type(given).__name__}, expected a name ({', '.join(INPUTS)}) or an Architecture; of a "
+        raise TypeError(msg + "Keras model give wirelesslab.vision.backbones.Architecture.of(model)")
+    check.one_of(INPUTS, backbone=given)
+
+
+def is_seed(variable: Any) -> bool:
+    """Return whether a Keras variable only says what a layer such as Dropout draws next, and nothing that is learned.
+
+    Keras numbers the names of such variables anew in each model, so they are no part of a state.
+    """
+    return str(variable.path).endswith("/seed_generator_state")
 
 
 def usual_shape(name: str | Architecture) -> tuple[int, int, int]:
@@ -80,7 +138,8 @@ def backbone(
             ``Architecture.of(backbone(...))``.
 
     Raises:
-        ValueError: An architecture of another shape or number of classes.
+        TypeError: Neither a name nor an architecture.
+        ValueError: No such name, or an architecture of another shape or number of classes.
     """
     if isinstance(name, Architecture):
         model = name.model()
@@ -90,9 +149,9 @@ def backbone(
             msg += f"and {num_classes}"
             raise ValueError(msg)
         return model
+    check_backbone(name)
     from wirelesslab.tensorflow import tf
 
-    check.one_of(INPUTS, backbone=name)
     check.positive_integer(num_classes=num_classes)
     k = tf.keras.layers
     inputs = tf.keras.Input(shape or INPUTS[name])

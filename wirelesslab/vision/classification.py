@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from wirelesslab import check
 from wirelesslab.rng import stream
-from wirelesslab.vision.backbones import INPUTS, Architecture, backbone, initial_weights, usual_shape
+from wirelesslab.vision.backbones import Architecture, backbone, check_backbone, initial_weights, is_seed, usual_shape
 from wirelesslab.vision.data import Data
 from wirelesslab.vision.method import Array, Batch, Epoch, Fit, Gradients, State, Trainable, state_arrays, state_of
 from wirelesslab.vision.metrics import accuracy_scores, mistakes
@@ -25,10 +25,11 @@ class Classifier:
 
     BatchNorm: a worker's gradients use the moments of its own batch; the moving moments after the batch travel beside
     the gradients as float32 and all workers go on with their mean (our choice). Weight decay is added in `apply`,
-    after averaging. There is no dropout and no augmentation, so `gradients` draws nothing.
+    after averaging. There is no augmentation; `gradients` draws from its `rng` for layers of Dropout, if the
+    backbone has any, and for nothing else.
 
     Attributes:
-        backbone: A name of `backbones.backbone`, or an architecture.
+        backbone: A name of `backbones.backbone`, or an `Architecture`, such as `Architecture.of` a Keras model.
         num_classes: Labels.
         shape: h, w, c of images; the backbone's usual one when None.
         update: How weights follow gradients.
@@ -44,8 +45,7 @@ class Classifier:
     epochs: int = 20
 
     def __post_init__(self) -> None:
-        if not isinstance(self.backbone, Architecture):
-            check.one_of(INPUTS, backbone=self.backbone)
+        check_backbone(self.backbone)
         check.positive_integer(num_classes=self.num_classes, batch_size=self.batch_size, epochs=self.epochs)
 
     def build(self, seed: int, /) -> State:
@@ -55,11 +55,12 @@ class Classifier:
         moments = {
             v.path: np.full(tuple(v.shape), float("variance" in v.path), np.float32)
             for v in model.non_trainable_variables
+            if not is_seed(v)
         }
         state = State({}, {"step": 0}).with_part("weights", weights).with_part("statistics", moments)
         return state.with_part("optimizer", self.update.memory(weights))
 
-    def gradients(self, state: State, batch: Batch, rng: np.random.Generator, /) -> Gradients:  # noqa: ARG002
+    def gradients(self, state: State, batch: Batch, rng: np.random.Generator, /) -> Gradients:
         """Return the gradients of the batch's mean cross entropy, and the moving moments after it."""
         images = self._checked(batch[0])
         labels = np.asarray(batch[1], np.int32)
@@ -67,7 +68,9 @@ class Classifier:
             msg = f"batch: got {len(images)} images with {len(labels)} labels, expected one of 0 to "
             msg += f"{self.num_classes - 1} for each of at least one image"
             raise ValueError(msg)
-        loss, slopes, moments = self._net()[1](*self._values(state), images, labels)
+        model, learn, _ = self._net()
+        seeds = [rng.integers(0, 2**30, tuple(v.shape)) for v in model.non_trainable_variables if is_seed(v)]
+        loss, slopes, moments = learn(*self._values(state), seeds, images, labels)
         return Gradients(tuple(g.numpy() for g in slopes), float(loss), tuple(m.numpy() for m in moments))
 
     def apply(self, state: State, gradients: Sequence[Array], /) -> State:
@@ -149,6 +152,24 @@ class Classifier:
         """Return the Keras net without trained weights: to look at, or to put a state's weights into."""
         return backbone(self.backbone, num_classes=self.num_classes, shape=self.shape)
 
+    def net_values(self, state: State) -> dict[str, Array]:
+        """Return a state's weights and moving moments by the names of the net's variables.
+
+        Raises:
+            ValueError: The state is of another net; what is missing, too much, or of another shape is named.
+        """
+        found = state.part("weights") | state.part("statistics")
+        wanted = {v.path: tuple(v.shape) for v in self._net()[0].variables if not is_seed(v)}
+        odd = {
+            "missing": [n for n in wanted if n not in found], "extra": [n for n in found if n not in wanted],
+            "of another shape": [n for n, shape in wanted.items() if n in found and found[n].shape != shape],
+        }  # fmt: skip
+        if any(odd.values()):
+            said = [f"{what} {_some(names)}" for what, names in odd.items() if names]
+            msg = f"state: got one of another net than {self.backbone!r}: {'; '.join(said)}; give the state with the "
+            raise ValueError(msg + "classifier that built or trained it")
+        return {name: found[name] for name in wanted}
+
     def _net(self) -> tuple[Any, Any, Any]:
         return _compiled(self.backbone, self.num_classes, self.shape)
 
@@ -160,6 +181,12 @@ class Classifier:
 
     def _values(self, state: State) -> tuple[list[Any], list[Any]]:
         return list(state.part("weights").values()), list(state.part("statistics").values())
+
+
+def _some(names: Sequence[str]) -> str:
+    """Return the first of many names, and how many more there are."""
+    more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+    return ", ".join(names[:4]) + more
 
 
 def fit_epochs(
@@ -222,15 +249,23 @@ def _compiled(name: str | Architecture, num_classes: int, shape: tuple[int, int,
     from wirelesslab.tensorflow import tf
 
     model = backbone(name, num_classes=num_classes, shape=shape)
+    seeded = [is_seed(v) for v in model.non_trainable_variables]
+    still = [tf.zeros(v.shape, v.dtype) for v in model.non_trainable_variables if is_seed(v)]
 
-    def slopes(weights: Any, moments: Any, images: Any, labels: Any) -> Any:
+    def others(moments: Any, seeds: Any) -> list[Any]:
+        """Return what is not trained, in the model's order."""
+        moments, seeds = iter(moments), iter(seeds)
+        return [next(seeds if seed else moments) for seed in seeded]
+
+    def slopes(weights: Any, moments: Any, seeds: Any, images: Any, labels: Any) -> Any:
         with tf.GradientTape() as tape:
             tape.watch(weights)
-            logits, moved = model.stateless_call(weights, moments, images, training=True)
+            logits, moved = model.stateless_call(weights, others(moments, seeds), images, training=True)
             loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
-        return loss, tape.gradient(loss, weights), moved
+        moments = [value for value, seed in zip(moved, seeded, strict=True) if not seed]
+        return loss, tape.gradient(loss, weights), moments
 
     def seen(weights: Any, moments: Any, images: Any) -> Any:
-        return model.stateless_call(weights, moments, images, training=False)[0]
+        return model.stateless_call(weights, others(moments, still), images, training=False)[0]
 
     return model, tf.function(slopes, reduce_retracing=True), tf.function(seen, reduce_retracing=True)

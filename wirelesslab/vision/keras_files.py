@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from wirelesslab.array_files import MOST_BYTES, WeightFileError, replace
+from wirelesslab.vision.backbones import is_seed
 from wirelesslab.vision.classification import Classifier
 from wirelesslab.vision.method import State
 
@@ -29,15 +30,16 @@ def export_keras(path: Path, method: Classifier, state: State) -> Path:
         state: Its weights and moving moments.
 
     Raises:
-        ValueError: Another ending.
+        ValueError: Another ending, or a state of another net.
     """
     if path.suffix != ".keras":
         msg = f"path: got {path.name!r}, expected an ending of .keras"
         raise ValueError(msg)
     model = method.model()
-    values = state.part("weights") | state.part("statistics")
+    values = method.net_values(state)
     for variable in model.variables:
-        variable.assign(values[variable.path])
+        if not is_seed(variable):
+            variable.assign(values[variable.path])
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.stem}.part.keras")
     try:
@@ -70,7 +72,7 @@ def state_from_keras(path: Path, method: Classifier) -> State:
     Raises:
         WeightFileError: As `import_keras`, or the net is another one than the method's.
     """
-    found = {variable.path: variable.numpy() for variable in import_keras(path).variables}
+    found = {variable.path: variable.numpy() for variable in import_keras(path).variables if not is_seed(variable)}
     state = method.build(0)
     for part in ("weights", "statistics"):
         wanted = state.part(part)

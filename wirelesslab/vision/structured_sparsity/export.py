@@ -26,12 +26,17 @@ class Exported:
         state: Its weights and moments, at step 0.
         removal: What was removed, and what is not exact.
         blocks: Names of Adds of which a branch is gone.
+
+    `str` of it, or of its removal, says in a line how many filters each layer keeps.
     """
 
     classifier: Classifier
     state: State
     removal: Removal
     blocks: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return str(self.removal)
 
     @property
     def exact(self) -> bool:
@@ -47,20 +52,29 @@ def export(classifier: Classifier, state: State, *, borders: Borders = "keep") -
     of its parts is. A branch that says a constant is left out; what it said goes into the BatchNorm or bias before the
     Add, or, where there is none, into a layer of its own (a 1 x 1 depthwise convolution). No layer loses its last
     filter. Shapes of filters ("shapes") do not make a Keras layer smaller unless all of a channel's go: they pay in the
-    matrix product alone (`products`).
+    matrix product alone (`products`). Without such zeros nothing is removed; `str(exported.removal)` tells, such as
+    "removed 4 of 112 filters: conv_1 12 of 16, conv_2 32 of 32, dense_1 64 of 64".
 
     Args:
-        classifier: The net.
+        classifier: The net; of a Keras model ``Classifier(backbone=Architecture.of(model), num_classes=...)``.
         state: The classifier's or `StructuredSparsity`'s, with exact zeros, such as `prune` gives.
         borders: "keep" dead channels with a constant other than 0 before a padded layer, which is exact; or "fold"
             them too, which is exact but beside the border.
 
     Raises:
-        ValueError: The net has a layer that we do not know how to make smaller; it is named.
+        TypeError: The net is no `Classifier`.
+        ValueError: The net has a layer that we do not know how to make smaller; it is named. Or the state is of
+            another net.
     """
+    if not isinstance(classifier, Classifier):
+        msg = f"classifier: got {type(classifier).__name__}, expected a Classifier; "
+        if isinstance(getattr(classifier, "classifier", None), Classifier):
+            raise TypeError(msg + "give the method's own, method.classifier")
+        msg += "wrap a Keras model as Classifier(backbone=Architecture.of(model), num_classes=...), and read its state "
+        raise TypeError(msg + "from its .keras file with keras_files.state_from_keras")
     check.one_of(BORDERS, borders=borders)
     graph = graph_of(classifier)
-    values = state.part("weights") | state.part("statistics")
+    values = classifier.net_values(state)
     removal = find_removal(graph, values, borders)
     model, arrays = _build(graph, values, removal, classifier.model())
     small = replace(classifier, backbone=Architecture.of(model), shape=None)

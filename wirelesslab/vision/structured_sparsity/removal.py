@@ -36,6 +36,9 @@ class Removal:
         folded: How many constant channels, other than 0, each layer takes into its bias.
         approximate: Of these layers, those that see a padded border: there the fold is not exact.
         held: How many dead channels stay, by space, since a padded border would betray their absence.
+        filters: How many filters each convolution and dense layer but the last keeps, and how many it had.
+
+    `str` says it in a line.
     """
 
     kept: Mapping[str, NDArray[np.bool_]]
@@ -45,6 +48,22 @@ class Removal:
     folded: Mapping[str, int]
     approximate: tuple[str, ...]
     held: Mapping[str, int]
+    filters: Mapping[str, tuple[int, int]]
+
+    def __str__(self) -> str:
+        """Return how many filters each layer keeps, such as "removed 4 of 48 filters: conv_1 12 of 16, ...".
+
+        Examples:
+            >>> str(Removal({}, {}, {}, (), {}, (), {}, {"conv_1": (12, 16), "conv_2": (32, 32)}))
+            'removed 4 of 48 filters: conv_1 12 of 16, conv_2 32 of 32'
+        """
+        had = sum(before for _, before in self.filters.values())
+        gone = had - sum(after for after, _ in self.filters.values())
+        layers = ", ".join(f"{name} {after} of {before}" for name, (after, before) in self.filters.items())
+        said = f"removed {gone or 'none'} of {had} filters: {layers}" if had else "removed nothing: no filters"
+        if self.held:
+            said += f"; dead, but kept for the sake of padded borders: {sum(self.held.values())}"
+        return said + (f"; not exact beside the border at {', '.join(self.approximate)}" if self.approximate else "")
 
     def keeps(self, node: Node) -> NDArray[np.bool_]:
         """Return which channels of a node's output stay."""
@@ -138,7 +157,13 @@ def find_removal(graph: Graph, values: Values, borders: Borders = "keep") -> Rem
             approximate |= {node.name} & beside
         if node.name in beside and borders == "keep" and (stuck := int((used & said & stays).sum())):
             held[source.space] = max(held.get(source.space, 0), stuck)
-    return Removal(kept, constants, dropped, needed, folded, tuple(n for n in graph.nodes if n in approximate), held)
+    classes = graph.nodes[graph.output].space
+    filters = {
+        n.name: (int(kept[n.space].sum()) if n.name in needed else 0, n.channels)
+        for n in graph.weighted() if n.space != classes
+    }  # fmt: skip
+    beside_border = tuple(name for name in graph.nodes if name in approximate)
+    return Removal(kept, constants, dropped, needed, folded, beside_border, held, filters)
 
 
 def _dropped(
