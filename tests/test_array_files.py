@@ -45,6 +45,31 @@ def test_a_file_cut_anywhere_is_refused(tmp_path):
             array_files.read_one(path, FORM)
 
 
+@pytest.mark.parametrize(("left", "said"), [(0, "it is empty"), (200, "cut short or damaged"), (-1, "cut short")])
+def test_a_file_that_was_cut_short_says_so_and_what_helps(left, said, tmp_path):
+    path = array_files.write_one(tmp_path / "x", ARRAYS, {"format": FORM})
+    path.write_bytes(path.read_bytes()[:left])
+    with pytest.raises(
+        WeightFileError, match=rf"^thing: .*x\.npz holds no network .*{said}.*copy it again, or make it"
+    ):
+        array_files.read_one(path, FORM, "thing", "make it again")
+
+
+def test_a_changed_byte_counts_as_damage_and_text_as_another_kind(tmp_path):
+    path = array_files.write_one(tmp_path / "x", ARRAYS, {"format": FORM})
+    content = bytearray(path.read_bytes())
+    content[content.index(b"NUMPY") + 130] ^= 1  # within the numbers of the first array
+    path.write_bytes(content)
+    with pytest.raises(WeightFileError, match="damaged: copy it again"):
+        array_files.read_one(path, FORM)
+    path.write_text("# Words\n")
+    with pytest.raises(WeightFileError, match="a file of another kind"):
+        array_files.read_one(path, FORM)
+    (tmp_path / "README.md").write_text("# Words\n")
+    with pytest.raises(WeightFileError, match=r"README\.md is a file of another kind, expected the \.npz"):
+        array_files.read_one(tmp_path / "README.md", FORM)
+
+
 def test_foreign_and_changed_files_are_refused_with_their_name(tmp_path):
     path = tmp_path / "x.npz"
     with pytest.raises(WeightFileError, match="no file"):

@@ -7,6 +7,7 @@ its description (`write_one`): what is replaced again and again, such as a check
 
 import json
 import os
+import zipfile
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from io import BytesIO
@@ -110,35 +111,63 @@ def write_one(path: Path, arrays: Mapping[str, NDArray[Any]], body: Mapping[str,
     return file
 
 
-def read_one(path: Path, form: str) -> Kept:
+def read_one(path: Path, form: str, what: str = "weights", mend: str = "save it again") -> Kept:
     """Return what `write_one` wrote.
 
     Args:
         path: With or without ``.npz``.
         form: The ``format`` that the description must have.
+        what: It is, for messages: "policy".
+        mend: What helps where no whole copy is left, for messages: "train it again".
 
     Raises:
         WeightFileError: The file is missing, damaged, or of something else; nothing is ever unpickled.
     """
     file, _ = both(path)
     if not file.is_file():
-        msg = f"weights: no file {file}; it is written by saving first"
+        if path.is_file():
+            msg = f"{what}: {path} is a file of another kind, expected the .npz file that saving writes"
+        else:
+            msg = f"{what}: no file {file}; it is written by saving first"
         raise WeightFileError(msg)
     _refuse_size(file)
-    arrays = _unpacked(file.read_bytes(), file)
+    content = file.read_bytes()
+    try:
+        arrays = _unpacked(content, file)
+    except WeightFileError as error:
+        told = str(error).removeprefix("weights: ")
+        msg = f"{what}: {told}{_why_unreadable(content, mend)}"
+        raise WeightFileError(msg) from None
     try:
         body = json.loads(arrays.pop(DESCRIPTION).tobytes())
         digest = body.pop("sha256")
     except (KeyError, ValueError, AttributeError, TypeError) as error:
-        msg = f"weights: {file} does not say what it holds ({type(error).__name__}: {error}); expected format {form!r}"
+        msg = f"{what}: {file} does not say what it holds ({type(error).__name__}: {error}); expected format {form!r}"
         raise WeightFileError(msg) from None
     if body.get("format") != form:
-        msg = f"weights: {file} has format {body.get('format')!r}, expected {form!r}; it holds something else"
+        msg = f"{what}: {file} has format {body.get('format')!r}, expected {form!r}; it holds something else"
         raise WeightFileError(msg)
     if checksum(packed(arrays), body) != digest:
-        msg = f"weights: {file} does not have the checksum {str(digest)[:12]}… that it names; it was changed or damaged"
+        msg = (
+            f"{what}: {file} does not have the checksum {str(digest)[:12]}… that it names; it was changed or damaged: "
+            f"copy it again, or {mend}"
+        )
         raise WeightFileError(msg)
     return Kept(arrays, body, str(digest))
+
+
+def _why_unreadable(content: bytes, mend: str) -> str:
+    """Return what is wrong with the content of a file that should hold arrays, and what helps."""
+    if not content:
+        return f"; it is empty, cut short when it was written or copied: copy it again, or {mend}"
+    if not content.startswith(b"PK"):  # as every .npz does
+        return "; it is a file of another kind, or damaged from its first bytes on"
+    try:
+        with zipfile.ZipFile(BytesIO(content)) as archive:
+            whole = archive.testzip() is None
+    except Exception:  # whatever damage makes a reader stumble over
+        whole = False
+    return "" if whole else f"; it is cut short or damaged: copy it again, or {mend}"
 
 
 def _refuse_size(file: Path) -> None:

@@ -212,7 +212,7 @@ def load_policy(path: str | Path, task: str | None = None) -> Trained:
     Raises:
         WeightFileError: The file is missing, cut short, changed, no policy, or a policy of another task.
     """
-    kept = array_files.read_one(Path(path), FORMAT)
+    kept = array_files.read_one(Path(path), FORMAT, "policy", "train and save it again")
     file, body = array_files.both(Path(path))[0], kept.body
     if task is not None and body.get("task") != task:
         msg = f"policy: {file} is of {body.get('task')!r}, expected one of {task!r}; train one for this task"
