@@ -8,7 +8,11 @@ wirelesslab run train_agent --task wirelesslab/Admission-v0 --steps 2000000 --se
 Expect: CartPole at 475 of 500 or more by PPO and DQN, Pendulum at -200 or more by SAC, in the mean over 100 episodes
 of each training; PPO comes close to that on Pendulum (-205 with one seed) after 200,000 steps. The folder receives a
 checkpoint, from which the same command goes on after a crash to the same policy, and at the end `policy-<seed>.npz`,
-which `wirelesslab.network.learners.load_policy` reads.
+which `wirelesslab.network.learners.load_policy` reads. Ctrl+C says from which checkpoint and step it goes on.
+
+Tasks of this package that can be trained: wirelesslab/Admission-v0, wirelesslab/SliceAllocReduced-v0 and
+wirelesslab/TwinSyncReduced-v0, compiled for many environments at once; wirelesslab/PlacementRows-v0 and
+wirelesslab/AISliceChoices-v0, one after another. Numbers as actions take PPO or SAC, choices PPO or DQN.
 """
 
 import dataclasses
@@ -29,6 +33,8 @@ from wirelesslab.replicas import mean
 from wirelesslab.session import Session, Table
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import xarray as xr
     from matplotlib.figure import Figure
 
@@ -66,7 +72,8 @@ class Config:
     """What is trained, by what, and for how long.
 
     Attributes:
-        task: Id under which Gymnasium knows the task.
+        task: Id under which Gymnasium knows it: CartPole-v1, Pendulum-v1; under wirelesslab/ Admission-v0,
+            SliceAllocReduced-v0, TwinSyncReduced-v0, PlacementRows-v0, AISliceChoices-v0.
         learner: The learner.
         steps: Steps summed over environments; 0 takes what is known to be enough, or 200,000.
         num_envs: Environments side by side; 0 takes what is known to be good, or 64.
@@ -144,14 +151,19 @@ def main(config: Config, session: Session | None = None) -> "xr.Dataset":
             keep = Keep(path=session.out / f"checkpoint-{seed}.npz", every_steps=config.checkpoint_every)
         watch = nullcontext() if session.quiet else lines(sys.stderr, f"seed {seed}: " if num > 1 else "")
         env = gymnasium.make_vec(config.task, num_envs=preset.num_envs)
-        with watch as show:
-            policy = train(preset.learner, env, steps=preset.steps, seed=seed, keep=keep, show=show, task=config.task)
-        env.close()
-        if session.out is not None:
-            save_policy(policy, session.out / f"policy-{seed}.npz")
-        one = gymnasium.make(config.task)
-        returns[at] = evaluate(policy, one, episodes=config.episodes, seed=seed)
-        one.close()
+        try:
+            with watch as show:
+                policy = train(
+                    preset.learner, env, steps=preset.steps, seed=seed, keep=keep, show=show, task=config.task
+                )  # fmt: skip
+            env.close()
+            if session.out is not None:
+                save_policy(policy, session.out / f"policy-{seed}.npz")
+            one = gymnasium.make(config.task)
+            returns[at] = evaluate(policy, one, episodes=config.episodes, seed=seed)
+            one.close()
+        except KeyboardInterrupt as stop:
+            raise KeyboardInterrupt(str(stop) or _outside_training(session.out)) from None
         curves.append(policy.record["curve"])
     means = [mean(row) for row in returns]
     points = np.array([[[np.nan if v is None else v for v in point] for point in curve] for curve in curves])
@@ -171,6 +183,11 @@ def main(config: Config, session: Session | None = None) -> "xr.Dataset":
             "task": config.task, "learner": repr(preset.learner), "steps": preset.steps, "num_envs": preset.num_envs,
         },
     )  # fmt: skip
+
+
+def _outside_training(out: "Path | None") -> str:
+    """What is kept when a run is ended before or after a training's steps."""
+    return "nothing was kept" if out is None else f"checkpoints and policies in {out} are kept, and the same goes on"
 
 
 def table(result: "xr.Dataset") -> Table:

@@ -318,8 +318,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        kept = "every finished batch is kept, and the same command goes on from there"
+    except (click.Abort, KeyboardInterrupt) as stop:
+        told = str(stop if isinstance(stop, KeyboardInterrupt) else stop.__cause__ or "")  # by who was interrupted
+        kept = told or "every finished batch is kept, and the same command goes on from there"
         click.echo(f"\nstopped; {'nothing was computed yet' if 'simulate' in words[:2] else kept}", err=True)
         sys.exit(130)
     except TROUBLE as error:

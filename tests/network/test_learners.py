@@ -402,7 +402,9 @@ def test_a_policy_that_was_cut_short_or_changed_is_refused(tmp_path):
     path = save_policy(policy(), tmp_path / "policy")
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
-    with pytest.raises(WeightFileError, match="holds no network"):
+    with pytest.raises(
+        WeightFileError, match=r"policy: .*holds no network.*cut short.*copy it again, or train and save"
+    ):
         load_policy(path)
     place = content.index(b"kernel 1.npy") + 200
     path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
@@ -460,6 +462,14 @@ def test_an_interface_that_makes_no_sense_is_refused(nonsense):
 def test_learners_refuse_nonsense(kind, nonsense):
     with pytest.raises(ValueError, match="expected"):
         kind(**nonsense)
+
+
+@pytest.mark.parametrize("kind", [DQN, PPO, SAC])
+@pytest.mark.parametrize("wrong", [1.5, 0.0, -0.1])
+def test_a_discount_is_no_percentage(kind, wrong):
+    with pytest.raises(ValueError, match=f"discount: got {wrong}, expected a number above 0 and up to 1") as refused:
+        kind(discount=wrong)
+    assert "%" not in str(refused.value)
 
 
 def test_a_learner_of_choices_refuses_numbers_and_the_other_way_round():

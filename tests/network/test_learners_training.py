@@ -1,18 +1,23 @@
 """Learners at work: they solve what can be solved by hand, begin anew rightly, and go on exactly where they were."""
 
 import dataclasses
+import re
+import signal
 import subprocess
 import sys
 
+import gymnasium
 import numpy as np
 import pytest
 from gymnasium.spaces import Dict, MultiDiscrete
 from gymnasium.vector import AutoresetMode
+from gymnasium.wrappers import NormalizeReward, TimeLimit
 
 from tests.network.learner_worlds import Aim, Chain, best_of_chain, chain_values
 from tests.trials import environment, wait_until
 from wirelesslab.array_files import WeightFileError
 from wirelesslab.network.learners import DQN, PPO, SAC, Keep, load_policy, train
+from wirelesslab.network.learners.keeping import state_of
 from wirelesslab.network.learners.training import interface_of
 
 QUICK_DQN = DQN(
@@ -148,6 +153,39 @@ def test_a_run_from_the_command_line_that_is_killed_goes_on_to_the_same_policy(t
     assert after.net.digest == whole.net.digest
 
 
+def test_ctrl_c_says_from_which_checkpoint_and_step_the_training_goes_on(tmp_path):
+    def interrupted(progress):
+        if progress.step >= 1_100:
+            raise KeyboardInterrupt
+
+    keep = Keep(path=tmp_path / "kept", every_steps=600)
+    with pytest.raises(
+        KeyboardInterrupt, match=r"kept\.npz holds the training up to step 768 of 1,600; the same goes on"
+    ):
+        train(QUICK_PPO, Chain(), steps=1_600, seed=1, keep=keep, show=interrupted)
+    after, whole = (train(QUICK_PPO, Chain(), steps=1_600, seed=1, keep=one) for one in (keep, None))
+    assert after.net.digest == whole.net.digest
+    seldom = Keep(path=tmp_path / "seldom", every_steps=10_000)
+    with pytest.raises(
+        KeyboardInterrupt, match=r"nothing was kept yet: .* after 10,000 steps or more, this was step 1,104"
+    ):
+        train(QUICK_PPO, Chain(), steps=1_600, seed=1, keep=seldom, show=interrupted)
+    with pytest.raises(KeyboardInterrupt, match="nothing was kept of 1,104 steps"):
+        train(QUICK_PPO, Chain(), steps=1_600, seed=1, show=interrupted)
+
+
+def test_ctrl_c_at_the_command_line_speaks_of_the_checkpoint(tmp_path):
+    command = [sys.executable, "-m", "wirelesslab", "run", "train_agent", "--steps", "2000000", "--checkpoint-every",
+               "1000", "--seed", "4", "--out", str(tmp_path)]  # fmt: skip
+    running = subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True)
+    wait_until((tmp_path / "checkpoint-4.npz").exists, 120, "the first checkpoint")
+    running.send_signal(signal.SIGINT)
+    _, said = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert re.search(r"stopped; .*checkpoint-4\.npz holds the training up to step [\d,]+ of 2,000,000", said), said
+    assert "batch" not in said
+
+
 def test_a_finished_training_is_not_done_again(tmp_path):
     keep = Keep(path=tmp_path / "training")
     first = train(QUICK_PPO, Chain(), steps=1_024, seed=1, keep=keep)
@@ -180,6 +218,26 @@ def test_nan_from_an_environment_is_refused():
 
     with pytest.raises(ValueError, match=r"observation: environment \d gave .*nan"):
         train(QUICK_PPO, Broken(), steps=1_000, seed=1)
+
+
+def test_one_environment_is_refused_with_how_to_make_several():
+    one = gymnasium.make("CartPole-v1")
+    with pytest.raises(
+        TypeError, match=r"got one CartPole-v1, .* gymnasium\.make_vec\('CartPole-v1', num_envs=\.\.\.\)"
+    ):
+        train(QUICK_DQN, one, steps=10, seed=1)
+
+
+@pytest.mark.parametrize("name", ["wirelesslab/PlacementRows-v0", "wirelesslab/AISliceChoices-v0"])
+def test_wrappers_that_may_remember_something_are_not_called_exactly_resumable(name):
+    def state(wrappers):
+        envs = gymnasium.make_vec(name, num_envs=2, vectorization_mode="sync", wrappers=wrappers)
+        envs.reset(seed=1)
+        return state_of(envs)
+
+    assert state([]) is not None
+    assert state([lambda env: TimeLimit(env, 9)]) is not None
+    assert state([NormalizeReward]) is None
 
 
 def test_spaces_that_no_learner_knows_and_other_ways_to_begin_anew_are_refused():

@@ -19,7 +19,7 @@ from wirelesslab.network.learners.moments import Moments
 from wirelesslab.network.learners.nets import Adam, Layout, numpy_outputs, outputs, policy_net, several_updates
 from wirelesslab.network.learners.policies import NEVER, Interface
 from wirelesslab.network.learners.replay import Replay, SeveralSteps, Transitions
-from wirelesslab.network.learners.steps import Step
+from wirelesslab.network.learners.steps import Step, checked_discount
 from wirelesslab.rng import stream
 
 MEAN_RATE = 0.01  # of an error goes into the mean reward at each gradient step
@@ -77,12 +77,13 @@ class DQN:
             n_steps=self.n_steps, batch_size=self.batch_size, capacity=self.capacity, warmup_steps=self.warmup_steps
         )
         check.non_negative_integer(target_every=self.target_every)
+        checked_discount(self.discount)
         check.positive(
-            discount=self.discount, learning_rate=self.learning_rate, steps_per_update=self.steps_per_update,
+            learning_rate=self.learning_rate, steps_per_update=self.steps_per_update,
             clip_norm=self.clip_norm,
         )  # fmt: skip
         check.probability(
-            discount=self.discount, final_share=self.final_share, first_epsilon=self.first_epsilon,
+            final_share=self.final_share, first_epsilon=self.first_epsilon,
             last_epsilon=self.last_epsilon, explore_share=self.explore_share, target_rate=self.target_rate,
         )  # fmt: skip
         check.within(0, 1e12, reward_scale=self.reward_scale)

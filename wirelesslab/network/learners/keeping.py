@@ -13,6 +13,8 @@ from wirelesslab import array_files, check
 from wirelesslab.array_files import WeightFileError
 
 FORMAT = "wirelesslab training checkpoint 1"
+FORGETFUL = ("TimeLimit", "OrderEnforcing", "PassiveEnvChecker")
+"""Wrappers of Gymnasium that remember nothing, but for `TimeLimit`'s count of steps, which is kept."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +79,7 @@ def load_checkpoint(path: Path, run: Mapping[str, Any]) -> Checkpoint:
     Raises:
         WeightFileError: The file is missing, cut short, changed, of something else, or of another training.
     """
-    kept = array_files.read_one(path, FORMAT)
+    kept = array_files.read_one(path, FORMAT, "checkpoint", "delete it and train from the beginning")
     file, body = array_files.both(path)[0], kept.body
     wanted = json.loads(json.dumps(dict(run)))
     if body["run"] != wanted:
@@ -126,12 +128,13 @@ def state_of(env: Any) -> Any:
     """Return the state of a vector of environments as a plain tree; None if they cannot tell it, or not plainly.
 
     A vector that has ``snapshot`` and ``restore`` is asked itself; of gymnasium's `SyncVectorEnv` each environment is,
-    and how long its wrappers have counted.
+    and how long its wrappers have counted. Wrappers that may remember more, such as running means, make it untellable:
+    known to remember nothing are those of `FORGETFUL` and those whose class says ``remembers_nothing = True``.
     """
     tree: Any = None
     if hasattr(env, "snapshot") and hasattr(env, "restore"):
         tree = env.snapshot()
-    elif _synchronous(env) and all(hasattr(one.unwrapped, "snapshot") for one in env.envs):
+    elif _synchronous(env) and all(hasattr(one.unwrapped, "snapshot") and _forgetful(one) for one in env.envs):
         tree = {
             "envs": [{"state": one.unwrapped.snapshot(), "elapsed": _elapsed(one)} for one in env.envs],
             "autoreset": np.array(env._autoreset_envs),
@@ -159,14 +162,27 @@ def _synchronous(env: Any) -> bool:
     return hasattr(env, "envs") and hasattr(env, "_autoreset_envs")
 
 
-def _counting(env: Any) -> list[Any]:
-    """Wrappers that end an episode by their own count of steps."""
+def _wrappers(env: Any) -> list[Any]:
     found = []
     while env is not env.unwrapped:
-        if hasattr(env, "_elapsed_steps"):
-            found.append(env)
+        found.append(env)
         env = env.env
     return found
+
+
+def _forgetful(env: Any) -> bool:
+    """Whether no wrapper remembers anything beside the count of steps."""
+    kinds = [type(wrapper) for wrapper in _wrappers(env)]
+    return all(
+        (kind.__module__.startswith("gymnasium.") and kind.__name__ in FORGETFUL)
+        or getattr(kind, "remembers_nothing", False)
+        for kind in kinds
+    )
+
+
+def _counting(env: Any) -> list[Any]:
+    """Wrappers that end an episode by their own count of steps."""
+    return [wrapper for wrapper in _wrappers(env) if hasattr(wrapper, "_elapsed_steps")]
 
 
 def _elapsed(env: Any) -> list[int]:

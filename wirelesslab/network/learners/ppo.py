@@ -18,7 +18,7 @@ from wirelesslab.network.dense_nets import DenseNet
 from wirelesslab.network.learners.moments import Moments
 from wirelesslab.network.learners.nets import Adam, Layout, numpy_outputs, outputs, policy_net
 from wirelesslab.network.learners.policies import NEVER, Interface
-from wirelesslab.network.learners.steps import Step
+from wirelesslab.network.learners.steps import Step, checked_discount
 from wirelesslab.rng import stream
 
 Floats = NDArray[np.float64]
@@ -67,11 +67,13 @@ class PPO:
             rollout=self.rollout, epochs=self.epochs, minibatches=self.minibatches,
             **{f"hidden[{i}]": units for i, units in enumerate(self.hidden)},
         )  # fmt: skip
+        checked_discount(self.discount)
         check.positive(
-            discount=self.discount, clip=self.clip, learning_rate=self.learning_rate, clip_norm=self.clip_norm,
+            clip=self.clip, learning_rate=self.learning_rate, clip_norm=self.clip_norm,
             value_weight=self.value_weight, first_spread=self.first_spread,
         )  # fmt: skip
-        check.probability(discount=self.discount, trace=self.trace, final_share=self.final_share)
+        check.within(0, 1, trace=self.trace)
+        check.probability(final_share=self.final_share)
         check.within(0, 1, entropy=self.entropy)
         if self.discount == 1 and not self.centre:
             msg = "discount: got 1 without centre, expected less than 1; returns of a task that never ends are infinite"

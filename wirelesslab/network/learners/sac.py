@@ -17,7 +17,7 @@ from wirelesslab.network.learners.moments import Moments
 from wirelesslab.network.learners.nets import Adam, Layout, numpy_outputs, outputs, policy_net, several_updates
 from wirelesslab.network.learners.policies import Interface
 from wirelesslab.network.learners.replay import Replay, SeveralSteps, Transitions
-from wirelesslab.network.learners.steps import Step
+from wirelesslab.network.learners.steps import Step, checked_discount
 from wirelesslab.rng import stream
 
 MEAN_RATE = 0.01  # of an error goes into the mean reward at each gradient step
@@ -65,11 +65,12 @@ class SAC:
             n_steps=self.n_steps, batch_size=self.batch_size, capacity=self.capacity, warmup_steps=self.warmup_steps,
             **{f"hidden[{i}]": units for i, units in enumerate(self.hidden)},
         )  # fmt: skip
+        checked_discount(self.discount)
         check.positive(
-            discount=self.discount, learning_rate=self.learning_rate, steps_per_update=self.steps_per_update,
+            learning_rate=self.learning_rate, steps_per_update=self.steps_per_update,
             target_rate=self.target_rate, first_temperature=self.first_temperature,
         )  # fmt: skip
-        check.probability(discount=self.discount, final_share=self.final_share, target_rate=self.target_rate)
+        check.probability(final_share=self.final_share, target_rate=self.target_rate)
         check.within(-10, float(np.log(2)), target_entropy=self.target_entropy)
         check.within(0, 1e12, reward_scale=self.reward_scale)
 

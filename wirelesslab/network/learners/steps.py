@@ -6,11 +6,25 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from wirelesslab import check
 from wirelesslab.network.dense_nets import DenseNet
 from wirelesslab.network.learners.policies import Interface
 
 Floats32 = NDArray[np.float32]
 Bools = NDArray[np.bool_]
+
+
+def checked_discount(discount: float) -> None:
+    """Refuse what is no discount of a step.
+
+    Raises:
+        ValueError: It is not above 0, or exceeds 1.
+    """
+    check.finite(discount=discount)
+    if not 0 < discount <= 1:
+        why = "; above 1 later rewards would count more than earlier ones" if discount > 1 else ""
+        msg = f"discount: got {discount}, expected a number above 0 and up to 1, such as 0.99{why}"
+        raise ValueError(msg)
 
 
 class Step(NamedTuple):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wirelesslab import check
+from wirelesslab import array_files, check
 from wirelesslab.network.learners.keeping import (
     Checkpoint,
     Keep,
@@ -99,14 +99,22 @@ def train(
         task: Id that the policy bears; the one under which the environment is registered when None.
 
     Raises:
-        TypeError: Spaces that no learner knows.
+        TypeError: One environment instead of a vector, or spaces that no learner knows.
+        KeyboardInterrupt: At Ctrl+C; it says from which checkpoint and step the same call goes on.
         ValueError: NaN from an environment, or autoreset switched off.
         WeightFileError: The checkpoint is damaged, or of another training.
     """
     check.positive_integer(steps=steps)
+    if not hasattr(env, "num_envs"):
+        name = _id(env)
+        msg = f"env: got one {name}, expected several side by side; use gymnasium.make_vec({name!r}, num_envs=...)"
+        raise TypeError(msg)
     with one_blas_thread():
         loop = _Loop(learner, env, steps, seed, keep, task or _id(env))
-        return loop.run(show)
+        try:
+            return loop.run(show)
+        except KeyboardInterrupt:  # in the middle of a step: only what a checkpoint holds is whole
+            raise KeyboardInterrupt(loop.kept()) from None
 
 
 class _Loop:
@@ -151,6 +159,18 @@ class _Loop:
             task=self.task, learner=type(self.learner).__name__, interface=self.interface, net=self.learning.net(),
             record=record,
         )  # fmt: skip
+
+    def kept(self) -> str:
+        """Return what is kept of the training, for who has ended it."""
+        if self.keep is None:
+            return f"nothing was kept of {self.step:,} steps of the training; with a checkpoint it is"
+        if not self.last_kept:
+            return (
+                f"nothing was kept yet: the first checkpoint is written after {self.keep.every_steps:,} steps or more, "
+                f"this was step {self.step:,}"
+            )
+        file = array_files.both(self.keep.path)[0]
+        return f"{file} holds the training up to step {self.last_kept:,} of {self.steps:,}; the same goes on from there"
 
     def _pause_next(self) -> bool:
         if self.keep is None or not self.learning.pauses_next:
@@ -219,7 +239,6 @@ class _Loop:
 
     def _save(self) -> None:
         assert self.keep is not None
-        self.last_kept = self.step
         loop = {
             "step": self.step, "restarts": self.restarts, "observations": self.observations, "masks": self.masks,
             "resting": self.resting, "returns": self.returns, "recent": self.recent, "episodes": self.episodes,
@@ -227,6 +246,7 @@ class _Loop:
         }  # fmt: skip
         state = state_of(self.env) if self.exact else None
         save_checkpoint(self.keep.path, Checkpoint(self.learning.arrays(), loop, state), self.run_of)
+        self.last_kept = self.step
 
     def _restore(self, kept: Checkpoint) -> None:
         loop = kept.loop

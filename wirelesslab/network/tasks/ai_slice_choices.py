@@ -41,6 +41,8 @@ class AISliceChoices(gymnasium.Wrapper[NDArray[np.float32], Any, NDArray[np.floa
         lean: Whether `info` is empty, as training needs.
     """
 
+    remembers_nothing = True  # so that a checkpoint of what is within is one of the whole
+
     def __init__(self, env: AISlice, *, lean: bool = False) -> None:
         super().__init__(env)
         self.lean, self._edges = lean, env.config.edges

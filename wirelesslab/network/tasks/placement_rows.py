@@ -67,6 +67,8 @@ class PlacementRows(gymnasium.ObservationWrapper[NDArray[np.float32], int, Obser
         lean: Whether `info` keeps nothing but the action mask, as training needs.
     """
 
+    remembers_nothing = True  # so that a checkpoint of what is within is one of the whole
+
     def __init__(self, env: Placement, *, lean: bool = False) -> None:
         super().__init__(env)
         self.lean = lean
