@@ -1,4 +1,7 @@
-"""The task `Admission`: a call comes; let it in or refuse it?"""
+"""The task `Admission`: a call comes; let it in or refuse it?
+
+rules: `admission_rules.baselines`
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,7 +20,7 @@ from wirelesslab.network.tasks.admission_kernel import (
     terms,
 )
 from wirelesslab.network.tasks.admission_setting import AdmissionSetting
-from wirelesslab.network.tasks.task import checked_choice, seed_of
+from wirelesslab.network.tasks.task import begun, checked_choice, seed_of
 
 MEANING = "0 refuses, 1 admits"
 
@@ -107,10 +110,7 @@ class Admission(gymnasium.Env[NDArray[np.float32], np.int64]):
         return float(state.now_s[0]), int(state.caller[0]), float(state.caller_holding_s[0])
 
     def _opened(self) -> Stations:
-        if self._state is None:
-            msg = "step: got a step before the first reset, expected reset(seed=...) first"
-            raise RuntimeError(msg)
-        return self._state
+        return begun(self._state)
 
     def _info(self) -> Info:
         return {"action_mask": self._mask[0].copy(), "time_s": float(self._opened().now_s[0])}

@@ -21,9 +21,10 @@ from wirelesslab.network.tasks.admission_kernel import (
     terms,
 )
 from wirelesslab.network.tasks.admission_setting import AdmissionSetting
+from wirelesslab.network.tasks.task import begun, vector_seeds
 
 Infos = dict[str, Any]
-Seeds = int | Sequence[int]
+Seeds = int | Sequence[int | None]
 
 
 class AdmissionVector(VectorEnv[NDArray[np.float32], NDArray[np.int64], NDArray[Any]]):
@@ -72,17 +73,8 @@ class AdmissionVector(VectorEnv[NDArray[np.float32], NDArray[np.int64], NDArray[
         options: dict[str, Any] | None = None,  # noqa: ARG002
     ) -> tuple[NDArray[np.float32], Infos]:
         """Open an episode everywhere; a whole number seeds station i with seed + i, a list each with its own."""
-        super().reset(seed=seed if isinstance(seed, int | np.integer) else None)
-        if seed is None and self._state is None:
-            seed = int(self.np_random.integers(2**31))
-        if seed is not None:
-            each = [int(seed) + i for i in range(self.num_envs)] if isinstance(seed, int | np.integer) else list(seed)
-            if len(each) != self.num_envs:
-                msg = (
-                    f"seed: got {len(each)} seeds, expected one for each of the {self.num_envs} stations, or one number"
-                )
-                raise ValueError(msg)
-            self._state = stations(self.setting, each)
+        if seed is not None or self._state is None:
+            self._state = stations(self.setting, vector_seeds(self, seed, what="stations"))
         state = self._opened()
         begin_all(state, self._terms, self._seen, self._mask)
         return self._seen.copy(), self._info(np.ones(self.num_envs, np.bool_))
@@ -136,10 +128,7 @@ class AdmissionVector(VectorEnv[NDArray[np.float32], NDArray[np.int64], NDArray[
         return chosen.astype(np.int64)
 
     def _opened(self) -> Stations:
-        if self._state is None:
-            msg = "step: got a step before the first reset, expected reset(seed=...) first"
-            raise RuntimeError(msg)
-        return self._state
+        return begun(self._state)
 
     def _info(self, of: NDArray[np.bool_]) -> Infos:
         times_s = self._opened().now_s.copy()

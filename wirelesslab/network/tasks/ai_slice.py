@@ -1,4 +1,7 @@
-"""AISlice: how large the batch, how strong the compression, and at which edge node the server of a learning job."""
+"""AISlice: how large the batch, how strong the compression, and at which edge node the server of a learning job.
+
+rules: `ai_slice_rules.Fixed`, `.RandomChoice`, `.CompressWhenSendingDominates`, `.ForeseesAPeriod`
+"""
 
 from collections.abc import Mapping
 from math import ceil
@@ -12,7 +15,7 @@ from numpy.typing import NDArray
 from wirelesslab import check
 from wirelesslab.network.tasks.ai_slice_job import Floats, World, round_seconds
 from wirelesslab.network.tasks.ai_slice_world import AISliceConfig, drawn_moves, world_of
-from wirelesslab.network.tasks.task import SOURCES, Source, seed_of
+from wirelesslab.network.tasks.task import SOURCES, Source, same_setting, seed_of
 
 MOST_RATE, MOST_S = 1e15, 1e7  # bounds of what is shown: bits/s and operations/s, seconds
 DONE = 1 - 1e-9  # progress at which the target is reached, rounding aside
@@ -78,6 +81,9 @@ class AISlice(gymnasium.Env[NDArray[np.float32], NDArray[np.int64]]):
         self._middle = world_of(self.config, middle).at(0)
         self._take(middle)
         self.period, self.edge, self.progress = self.config.horizon, -1, 0.0  # outside an episode until a reset
+        self.overrun_s, self.time_s, self.sent_bytes = 0.0, 0.0, 0
+        late = f", {age_periods} periods late" if source == "aged" else ""
+        self._of = {"config": repr(self.config), "source": f"{source}{late}"}
 
     def _take(self, moves: Floats) -> None:
         """Work out the worlds of all periods at once: a step then only looks things up."""
@@ -197,13 +203,18 @@ class AISlice(gymnasium.Env[NDArray[np.float32], NDArray[np.int64]]):
     def snapshot(self) -> dict[str, Any]:
         """See `task.Recorded`."""
         return {
-            "moves": self._moves.copy(), "period": self.period, "edge": self.edge, "progress": self.progress,
-            "overrun_s": self.overrun_s, "time_s": self.time_s, "sent_bytes": self.sent_bytes,
-            "generator": self.np_random.bit_generator.state,
+            "of": dict(self._of), "moves": self._moves.copy(), "period": self.period, "edge": self.edge,
+            "progress": self.progress, "overrun_s": self.overrun_s, "time_s": self.time_s,
+            "sent_bytes": self.sent_bytes, "generator": self.np_random.bit_generator.state,
         }  # fmt: skip
 
     def restore(self, snapshot: Mapping[str, Any], /) -> None:
-        """See `task.Recorded`; the config is that of this environment."""
+        """See `task.Recorded`.
+
+        Raises:
+            ValueError: It is of another config or source.
+        """
+        same_setting(snapshot, self._of)
         self._take(snapshot["moves"].copy())
         self.period, self.edge = int(snapshot["period"]), int(snapshot["edge"])
         self.progress, self.overrun_s = float(snapshot["progress"]), float(snapshot["overrun_s"])

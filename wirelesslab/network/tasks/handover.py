@@ -1,6 +1,9 @@
-"""The task `Handover`: every user is an agent that chooses its cell, as a PettingZoo environment."""
+"""The task `Handover`: every user is an agent that chooses its cell, as a PettingZoo environment.
 
-from collections.abc import Mapping
+rules: `handover_rules.Strongest`, `.BestRate`, `.AnyCell`, judged by `handover_rules.served`
+"""
+
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -23,7 +26,7 @@ from wirelesslab.network.tasks.handover_world import (
     Ints,
     utility,
 )
-from wirelesslab.network.tasks.task import checked_choice
+from wirelesslab.network.tasks.task import begun, checked_choice, same_setting, vector_seeds
 
 NAME = "wirelesslab/Handover-v0"  # what policies trained for it are of; PettingZoo keeps no register
 MEANING = "a place among the cells that the user reports, 0 is the one that serves it"
@@ -37,6 +40,10 @@ def spaces_of(setting: HandoverSetting) -> tuple[Box, Discrete]:
     shape = (setting.candidates, len(FEATURES))
     low, high = (np.broadcast_to(np.array(ends, np.float32), shape).copy() for ends in (LOW, HIGH))
     return Box(low, high, shape, np.float32), Discrete(setting.candidates)
+
+
+def _of(setting: HandoverSetting) -> dict[str, str]:
+    return {"setting": repr(setting)}
 
 
 def outcome(got: Mapping[str, Floats]) -> tuple[Floats, dict[str, Floats], dict[str, Floats]]:
@@ -155,18 +162,25 @@ class Handover(ParallelEnv[str, Seen, int]):  # type: ignore[misc]
         return {a: {"observation": rows[i], "action_mask": masks[i]} for i, a in enumerate(self.possible_agents)}
 
     def _opened(self) -> HandoverWorld:
-        if self._world is None:
-            msg = "step: got a step before the first reset, expected reset(seed=...) first"
-            raise RuntimeError(msg)
-        return self._world
+        return begun(self._world)
 
     def snapshot(self) -> dict[str, Any]:
         """Return the whole state as plain data."""
         world = self._opened().snapshot()
-        return {"world": world, "agents": list(self.agents), "rng": self._rng.bit_generator.state}
+        return {
+            "of": _of(self.setting),
+            "world": world,
+            "agents": list(self.agents),
+            "rng": self._rng.bit_generator.state,
+        }
 
     def restore(self, snapshot: Mapping[str, Any]) -> None:
-        """Go on from what was written down, to the last bit."""
+        """Go on from what was written down, to the last bit.
+
+        Raises:
+            ValueError: It is of another setting.
+        """
+        same_setting(snapshot, _of(self.setting))
         self._world = HandoverWorld.restored(self.setting, snapshot["world"])
         self.agents = list(snapshot["agents"])
         self._rng.bit_generator.state = snapshot["rng"]
@@ -197,13 +211,12 @@ class HandoverUsers(VectorEnv[Row, Ints, NDArray[Any]]):
     def reset(
         self,
         *,
-        seed: int | None = None,
+        seed: int | Sequence[int | None] | None = None,
         options: dict[str, Any] | None = None,  # noqa: ARG002
     ) -> tuple[Row, dict[str, Any]]:
-        """Begin an episode in every world."""
-        super().reset(seed=seed)
-        first = int(self.np_random.integers(2**30)) if seed is None else int(seed)
-        self.worlds = [HandoverWorld(self.setting, first + w) for w in range(self.num_worlds)]
+        """Begin an episode in every world; a whole number seeds world w with seed + w, a list each with its own."""
+        seeds = vector_seeds(self, seed, self.num_worlds, "worlds")
+        self.worlds = [HandoverWorld(self.setting, one) for one in seeds]
         return self._seen(), {"action_mask": self._masks()}
 
     def step(self, actions: Any) -> tuple[Row, Floats, NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
@@ -221,6 +234,7 @@ class HandoverUsers(VectorEnv[Row, Ints, NDArray[Any]]):
             raise ValueError(msg)
         for place in np.flatnonzero((chosen < 0) | (chosen >= self.setting.candidates)):
             checked_choice(chosen[place], self.setting.candidates, f"user {place}: {MEANING}")
+        begun(self.worlds or None)
         parts = np.split(chosen.astype(np.int64), self.num_worlds)
         got = [world.step(part) for world, part in zip(self.worlds, parts, strict=True)]
         rewards, told, costs = outcome({name: np.concatenate([g[name] for g in got]) for name in got[0]})
@@ -244,9 +258,18 @@ class HandoverUsers(VectorEnv[Row, Ints, NDArray[Any]]):
 
     def snapshot(self) -> dict[str, Any]:
         """Return all that changes, as plain data."""
-        return {"worlds": [w.snapshot() for w in self.worlds], "np_random": self.np_random.bit_generator.state}
+        worlds = [world.snapshot() for world in begun(self.worlds or None)]
+        return {"of": self._of(), "worlds": worlds, "np_random": self.np_random.bit_generator.state}
 
     def restore(self, snapshot: Mapping[str, Any]) -> None:
-        """Go on from a snapshot of as many worlds of the same setting, to the last bit."""
+        """Go on from a snapshot of as many worlds of the same setting, to the last bit.
+
+        Raises:
+            ValueError: It is of another setting, or of more or fewer worlds.
+        """
+        same_setting(snapshot, self._of())
         self.worlds = list(map(partial(HandoverWorld.restored, self.setting), snapshot["worlds"]))
         self.np_random.bit_generator.state = snapshot["np_random"]
+
+    def _of(self) -> dict[str, str]:
+        return _of(self.setting) | {"worlds": str(self.num_worlds)}

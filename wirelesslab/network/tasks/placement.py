@@ -1,6 +1,10 @@
-"""Placement: which node hosts the service that has just come, if any does."""
+"""Placement: which node hosts the service that has just come, if any does.
+
+rules: `placement_rules.nearest_feasible`, `.least_loaded`, `.best_fit`, `.RandomFeasible`, `.KeepsRoom`
+"""
 
 from collections.abc import Mapping
+from hashlib import sha256
 from heapq import heappop, heappush
 from math import floor
 from typing import Any, SupportsFloat
@@ -12,7 +16,7 @@ from numpy.typing import NDArray
 
 from wirelesslab import check
 from wirelesslab.network.tasks.placement_services import PlacementConfig, Ways, placement_metro
-from wirelesslab.network.tasks.task import SOURCES, Source, checked_choice, seed_of
+from wirelesslab.network.tasks.task import SOURCES, Source, begun, checked_choice, same_setting, seed_of
 from wirelesslab.network.topology import KINDS, Graph
 from wirelesslab.rng import stream
 
@@ -108,6 +112,11 @@ class Placement(gymnasium.Env[Observation, int]):
         self.action_space = Discrete(self._refuse + 1)  # type: ignore[assignment]
         self.observation_space = self._space()  # type: ignore[assignment]
         self._drawn: dict[str, NDArray[Any]] = {}
+        topology = f"{list(ways.graph.nodes(data=True))}, {list(ways.graph.edges(data=True))}"
+        self._of = {
+            "config": repr(self.config), "source": f"{source}, told every {sync_s:g} s" if source == "aged" else source,
+            "topology": f"of {len(ways.nodes)} nodes ({sha256(topology.encode()).hexdigest()[:12]})",
+        }  # fmt: skip
 
     def _space(self) -> "Dict[Any]":
         def box(*highs: float, rows: int) -> Box:
@@ -274,7 +283,7 @@ class Placement(gymnasium.Env[Observation, int]):
     def snapshot(self) -> dict[str, Any]:
         """See `task.Recorded`."""
         return {
-            "drawn": {name: values.copy() for name, values in self._drawn.items()},
+            "of": dict(self._of), "drawn": {name: values.copy() for name, values in begun(self._drawn or None).items()},
             "position": self._position, "now_s": self.now_s, "hosted": list(self.hosted),
             "free_operations_per_s": self.free_operations_per_s.copy(), "free_bps": self.free_bps.copy(),
             "told_s": self._told_s, "told": tuple(values.copy() for values in self._told),
@@ -282,7 +291,12 @@ class Placement(gymnasium.Env[Observation, int]):
         }  # fmt: skip
 
     def restore(self, snapshot: Mapping[str, Any], /) -> None:
-        """See `task.Recorded`; the topology and the config are those of this environment."""
+        """See `task.Recorded`.
+
+        Raises:
+            ValueError: It is of another topology, config or source.
+        """
+        same_setting(snapshot, self._of)
         self._drawn = {name: values.copy() for name, values in snapshot["drawn"].items()}
         self._position, self.now_s = int(snapshot["position"]), float(snapshot["now_s"])
         self.hosted = list(snapshot["hosted"])

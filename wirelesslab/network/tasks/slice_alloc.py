@@ -1,4 +1,7 @@
-"""Shares of slices on the simulator: an agent divides radio, transport and compute every 100 ms."""
+"""Shares of slices on the simulator: an agent divides radio, transport and compute every 100 ms.
+
+rules: `slice_alloc_rules.rules_of(env.interface)`
+"""
 
 from collections.abc import Mapping
 from copy import deepcopy
@@ -14,7 +17,7 @@ from wirelesslab import check
 from wirelesslab.network.agents.interfaces import LoadMemory
 from wirelesslab.network.simulation import Network
 from wirelesslab.network.tasks.slice_alloc_worlds import CellsWorld, World
-from wirelesslab.network.tasks.task import SOURCES, Source, checked_box, seed_of
+from wirelesslab.network.tasks.task import SOURCES, Source, begun, checked_box, seed_of
 from wirelesslab.network.twins.infrastructure import DigitalTwin
 from wirelesslab.network.view import View
 
@@ -152,10 +155,7 @@ class SliceAlloc(gymnasium.Env[Floats32, NDArray[Any]]):
         return self.interface.rows(self.interface.begin().means)
 
     def _begun(self) -> tuple[Network, _Episode]:
-        if self._network is None or self._episode is None:
-            msg = "step: got one before the first episode; call reset(seed=...) first"
-            raise RuntimeError(msg)
-        return self._network, self._episode
+        return begun(self._network), begun(self._episode)
 
     @property
     def network(self) -> Network:

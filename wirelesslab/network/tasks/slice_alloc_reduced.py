@@ -3,6 +3,8 @@
 What is left out beside the simulator: sizes of packets (loads are counts of flows), propagation, several links, radio
 and computing, and the way of decisions. What stays is exact: with dedicated shares of one link, Poisson arrivals and
 exponential sizes the simulator's queues follow the same law (`slice_alloc_worlds.LinkWorld`).
+
+rules: `slice_alloc_rules.rules_of(env.model.interface)`
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +21,7 @@ from wirelesslab import check
 from wirelesslab.network.agents.interfaces import ShareInterface, shares_of
 from wirelesslab.network.tasks import slice_alloc_kernels as kernels
 from wirelesslab.network.tasks.draws import counters
-from wirelesslab.network.tasks.task import checked_box, seed_of
+from wirelesslab.network.tasks.task import begun, checked_box, seed_of, vector_seeds
 
 Floats = NDArray[np.float64]
 Floats32 = NDArray[np.float32]
@@ -222,10 +224,7 @@ class SliceAllocReduced(gymnasium.Env[Floats32, NDArray[Any]]):
         return fleet.observations()[0], reward, False, bool(fleet.ended()[0]), info
 
     def _begun(self) -> Fleet:
-        if self._fleet is None:
-            msg = "step: got one before the first episode; call reset(seed=...) first"
-            raise RuntimeError(msg)
-        return self._fleet
+        return begun(self._fleet)
 
     def snapshot(self) -> Mapping[str, Any]:
         """Return the state as plain data."""
@@ -266,18 +265,9 @@ class SliceAllocReducedVector(VectorEnv[Floats32, NDArray[Any], NDArray[Any]]):
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Floats32, dict[str, Any]]:
         """Begin an episode in every network, with the seeds `seed`, `seed` + 1 and so on."""
-        first = seed if isinstance(seed, int | np.integer) else None
-        super().reset(seed=first, options=options)
+        del options
         if seed is not None or self._fleet is None:
-            if isinstance(seed, list | tuple):
-                seeds = [int(self.np_random.integers(2**31)) if one is None else int(one) for one in seed]
-            else:
-                start = int(self.np_random.integers(2**31)) if seed is None else int(seed)
-                seeds = [start + i for i in range(self.num_envs)]
-            if len(seeds) != self.num_envs:
-                msg = f"seed: got {len(seeds)}, expected one number, or one for each of the {self.num_envs} networks"
-                raise ValueError(msg)
-            self._fleet = Fleet(self.model, seeds)
+            self._fleet = Fleet(self.model, vector_seeds(self, seed, what="networks"))
         else:
             for env in range(self.num_envs):
                 self._fleet.begin(env)
@@ -305,10 +295,7 @@ class SliceAllocReducedVector(VectorEnv[Floats32, NDArray[Any], NDArray[Any]]):
         return observations, rewards, np.zeros(self.num_envs, bool), ended, infos
 
     def _begun(self) -> Fleet:
-        if self._fleet is None:
-            msg = "step: got one before the first episode; call reset(seed=...) first"
-            raise RuntimeError(msg)
-        return self._fleet
+        return begun(self._fleet)
 
     def snapshot(self) -> Mapping[str, Any]:
         """Return the state as plain data."""

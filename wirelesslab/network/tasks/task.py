@@ -14,8 +14,9 @@ A task is a Gymnasium environment. Beyond what Gymnasium asks it keeps to this:
 * Bounds of observations are finite, stated with units; what exceeds them is shown at the bound.
 """
 
-from collections.abc import Mapping
-from typing import Any, Literal, Protocol
+import reprlib
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Protocol, TypeVar
 
 import gymnasium
 import numpy as np
@@ -24,6 +25,9 @@ from numpy.typing import NDArray
 Source = Literal["physical", "fresh", "aged", "none"]
 SOURCES: tuple[Source, ...] = ("physical", "fresh", "aged", "none")
 """What an agent looks at: the network as it is, a twin that is told at once, one that is told late, nothing."""
+
+
+T = TypeVar("T")
 
 
 class Recorded(Protocol):
@@ -46,6 +50,79 @@ def seed_of(env: gymnasium.Env[Any, Any], seed: int | None) -> int:
     return int(env.np_random.integers(2**31)) if seed is None else int(seed)
 
 
+def vector_seeds(
+    env: "gymnasium.vector.VectorEnv[Any, Any, Any]",
+    seed: int | Sequence[int | None] | None,
+    num: int | None = None,
+    what: str = "environments",
+) -> list[int]:
+    """Return the seed of each environment of a vector, and seed the vector's own stream where one number is given.
+
+    Args:
+        env: The vector, from whose own stream comes what is not given.
+        seed: One number, of which environment i has it plus i; a sequence, each with its own or None; or None.
+        num: How many seeds; `env.num_envs` when None.
+        what: They are of, for the message.
+
+    Raises:
+        ValueError: No whole numbers of at least 0, or not as many as environments.
+    """
+    num = env.num_envs if num is None else num
+
+    def drawn() -> int:
+        return int(env.np_random.integers(2**31))
+
+    def whole(one: object) -> int:
+        if isinstance(one, bool) or not isinstance(one, int | np.integer) or one < 0:
+            msg = f"seed: got {one!r}, expected whole numbers of at least 0: one, or one for each of the {num} {what}"
+            raise ValueError(msg)
+        return int(one)
+
+    if seed is None or isinstance(seed, str) or not isinstance(seed, Sequence | np.ndarray):
+        first = drawn() if seed is None else whole(seed)
+        if seed is not None:
+            gymnasium.vector.VectorEnv.reset(env, seed=first)
+        return [first + i for i in range(num)]
+    if len(seed) != num:
+        msg = f"seed: got {len(seed)} seeds, expected one number, or one for each of the {num} {what}"
+        raise ValueError(msg)
+    given = [None if one is None else whole(one) for one in seed]
+    return [drawn() if one is None else one for one in given]
+
+
+def begun(state: T | None) -> T:
+    """Return what a task keeps of its episode.
+
+    Raises:
+        RuntimeError: There is none before the first reset.
+    """
+    if state is None:
+        msg = "step: got a call before the first reset; call reset(seed=...) first"
+        raise RuntimeError(msg)
+    return state
+
+
+def same_setting(snapshot: Mapping[str, Any], of: Mapping[str, str]) -> None:
+    """Refuse a snapshot of another setting.
+
+    Args:
+        snapshot: What came; under "of" it holds what it is of.
+        of: What it must be of: texts by name.
+
+    Raises:
+        ValueError: It is of another, or does not say.
+    """
+    was = snapshot.get("of")
+    if not isinstance(was, Mapping):
+        msg = f"snapshot: got one that does not say what it is of ({was!r}), expected one by snapshot() of such a task"
+        raise ValueError(msg)
+    odd = sorted(name for name in {*was, *of} if was.get(name) != of.get(name))
+    if odd:
+        said = "; ".join(f"{name} {was.get(name)}, expected {of.get(name)}" for name in odd)
+        msg = f"snapshot: got one of another setting: {said}; build the task as it was"
+        raise ValueError(msg)
+
+
 def checked_box(space: gymnasium.spaces.Box, action: object, what: str) -> NDArray[np.float64]:
     """Return an action of a box as float64.
 
@@ -62,7 +139,8 @@ def checked_box(space: gymnasium.spaces.Box, action: object, what: str) -> NDArr
     except (TypeError, ValueError):
         values = np.array(np.nan)
     if values.shape != space.shape:
-        msg = f"action: got shape {values.shape}, expected {space.shape}: {what}"
+        got = f"shape {values.shape}" if values.shape else reprlib.repr(action)
+        msg = f"action: got {got}, expected numbers of shape {space.shape}: {what}"
         raise ValueError(msg)
     wrong = ~((values >= space.low - 1e-6) & (values <= space.high + 1e-6))  # so that NaN is wrong too
     if wrong.any():

@@ -1,4 +1,7 @@
-"""`TwinSync`: sync rates of many twins under a budget, on the simulator: messages are flows in a slice."""
+"""`TwinSync`: sync rates of many twins under a budget, on the simulator: messages are flows in a slice.
+
+rules: `twin_sync_rules.Uniform`, `.PowerTold`, `.PowerMeasured`, `.AgeAware`
+"""
 
 from collections import deque
 from collections.abc import Mapping
@@ -14,7 +17,7 @@ from wirelesslab import check
 from wirelesslab.network.agents.sync_rates import rows_of
 from wirelesslab.network.simulation import Network
 from wirelesslab.network.slices import MIOT
-from wirelesslab.network.tasks.task import SOURCES, Source, checked_box, seed_of
+from wirelesslab.network.tasks.task import SOURCES, Source, begun, checked_box, same_setting, seed_of
 from wirelesslab.network.tasks.twin_sync_reduced import WHAT, Table
 from wirelesslab.network.tasks.twin_sync_setting import OLDEST_S, RATE, SyncSetting
 from wirelesslab.network.topology import line
@@ -77,10 +80,7 @@ class TwinSync(gymnasium.Env[Any, Any]):
         Raises:
             RuntimeError: There is none before the first reset.
         """
-        if self._network is None:
-            msg = "step: got a call before the first reset; call reset(seed=...) first"
-            raise RuntimeError(msg)
-        return self._network
+        return begun(self._network)
 
     @property
     def twins(self) -> WalkTwins:
@@ -174,13 +174,24 @@ class TwinSync(gymnasium.Env[Any, Any]):
 
     def snapshot(self) -> Mapping[str, Any]:
         """Return the network as it is written down, and what the task keeps beside it."""
+        network = self.network.snapshot()
         kept = (self._steps, self._areas, self._lost, self._strayed, self._heard, self._places, self._past)
         generator = self.np_random.bit_generator.state  # of the seeds of episodes to come
-        return {"network": self.network.snapshot(), "kept": deepcopy(kept), "generator": generator}
+        return {
+            "of": self._of(), "network": network, "kept": deepcopy(kept), "generator": generator,
+        }  # fmt: skip
 
     def restore(self, snapshot: Mapping[str, Any]) -> None:
-        """Go on from what `snapshot` returned, to the last bit."""
+        """Go on from what `snapshot` returned, to the last bit.
+
+        Raises:
+            ValueError: It is of another setting or source.
+        """
+        same_setting(snapshot, self._of())
         self._network = Network.restored(snapshot["network"])
         kept = deepcopy(snapshot["kept"])
         self.np_random.bit_generator.state = snapshot["generator"]
         self._steps, self._areas, self._lost, self._strayed, self._heard, self._places, self._past = kept
+
+    def _of(self) -> dict[str, str]:
+        return {"setting": repr(self.setting), "source": f"{self.source}, {self._behind} steps late"}

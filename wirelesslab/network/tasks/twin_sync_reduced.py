@@ -1,4 +1,7 @@
-"""`TwinSyncReduced`: sync rates of many twins under a budget, in a model of ages alone, alone or many at once."""
+"""`TwinSyncReduced`: sync rates of many twins under a budget, in a model of ages alone, alone or many at once.
+
+rules: `twin_sync_rules.Uniform`, `.PowerTold`, `.PowerMeasured`, `.AgeAware`
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +15,7 @@ from numpy.typing import NDArray
 from wirelesslab import check
 from wirelesslab.network.tasks import twin_sync_kernels as kernels
 from wirelesslab.network.tasks.draws import counters
-from wirelesslab.network.tasks.task import checked_box, seed_of
+from wirelesslab.network.tasks.task import begun, checked_box, seed_of, vector_seeds
 from wirelesslab.network.tasks.twin_sync_setting import SyncSetting
 
 WHAT = "a number for each twin, whose rate is budget spread^a / sum of all"
@@ -40,10 +43,7 @@ class Table:
     @property
     def games(self) -> kernels.Games:
         """What is being played."""
-        if self._game is None:
-            msg = "step: got a call before the first reset; call reset(seed=...) first"
-            raise RuntimeError(msg)
-        return self._game
+        return begun(self._game)
 
     def begin(self, envs: NDArray[np.int64]) -> None:
         """Begin episodes in these environments."""
@@ -176,16 +176,8 @@ class TwinSyncReducedVector(gymnasium.vector.VectorEnv[NDArray[np.float32], NDAr
             ValueError: A list of seeds is longer or shorter than there are environments.
         """
         del options
-        if isinstance(seed, list):
-            if len(seed) != self.num_envs:
-                msg = f"seed: got {len(seed)}, expected one number, or one for each of the {self.num_envs} environments"
-                raise ValueError(msg)
-            seeds = [int(s) if s is not None else int(self.np_random.integers(2**31)) for s in seed]
-            self._table.sit_down(seeds)
-        elif seed is not None or not self._table.seated:
-            super().reset(seed=seed)
-            first = int(self.np_random.integers(2**31)) if seed is None else int(seed)
-            self._table.sit_down([first + i for i in range(self.num_envs)])
+        if seed is not None or not self._table.seated:
+            self._table.sit_down(vector_seeds(self, seed))
         self._table.begin(np.arange(self.num_envs))
         return self._table.games.seen.copy(), {"reward": {}, "cost": {}}
 
