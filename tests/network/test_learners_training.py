@@ -13,6 +13,7 @@ from gymnasium.spaces import Dict, MultiDiscrete
 from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers import NormalizeReward, TimeLimit
 
+import wirelesslab.network.tasks  # noqa: F401 - makes its tasks known
 from tests.network.learner_worlds import Aim, Chain, best_of_chain, chain_values
 from tests.trials import environment, wait_until
 from wirelesslab.array_files import WeightFileError
