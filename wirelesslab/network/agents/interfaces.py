@@ -26,23 +26,27 @@ MOST_LOAD, MOST_S = 4.0, 1000.0  # bounds of what is shown; beyond them it is sh
 
 
 class Interface(Protocol):
-    """Turns a view into an observation, and an answer into actions.
-
-    Attributes:
-        tasks: Ids of the tasks whose policies it fits.
-        reads: What of a view it reads; see `Policy`.
-        observation_shape: Of what it shows.
-        answer_shape: Of what it is told.
-    """
+    """Turns a view into an observation, and an answer into actions."""
 
     @property
-    def tasks(self) -> tuple[str, ...]: ...  # noqa: D102
+    def tasks(self) -> tuple[str, ...]:
+        """Ids of the tasks whose policies it fits."""
+        ...
+
     @property
-    def reads(self) -> tuple[str, ...]: ...  # noqa: D102
+    def reads(self) -> tuple[str, ...]:
+        """What of a view it reads; see `Policy`."""
+        ...
+
     @property
-    def observation_shape(self) -> tuple[int, ...]: ...  # noqa: D102
+    def observation_shape(self) -> tuple[int, ...]:
+        """Of what it shows."""
+        ...
+
     @property
-    def answer_shape(self) -> tuple[int, ...]: ...  # noqa: D102
+    def answer_shape(self) -> tuple[int, ...]:
+        """Of what it is told."""
+        ...
 
     def begin(self) -> Any:
         """Return a memory that has seen nothing."""

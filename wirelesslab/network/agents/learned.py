@@ -10,14 +10,12 @@ from wirelesslab.network.view import Action, View
 
 
 class Answering(Protocol):
-    """What answers observations of a task: `Trained`, or a rule of the task.
-
-    Attributes:
-        task: Id of the task.
-    """
+    """What answers observations of a task: `Trained`, or a rule of the task."""
 
     @property
-    def task(self) -> str: ...  # noqa: D102
+    def task(self) -> str:
+        """Id of the task."""
+        ...
 
     def act(self, observation: ArrayLike, /) -> Any:
         """Return the answer to an observation."""
