@@ -6,8 +6,9 @@ Expect: LeNet on drawn digits keeps its accuracy within half a point at some 7 %
 faster at batch 256. A ResNet-20 of half the usual width on weaves is 19 points better than a ResNet-8; with two blocks
 less it is better than its baseline, which was trained less, and 0.8 points (-1.8 to 0.1) below a whole one that was
 trained as long. Blocks that group lasso on depth makes smallest are better ones to drop than chance's in the mean, but
-five seeds do not show it: some of chance's choices are ruin, others harmless. A product without rows and columns, of which a tenth of the weights is left, is more than 5 times faster
-than the same number of single weights in CSR, which pays only where few per cent are kept.
+five seeds do not show it: some of chance's choices are ruin, others harmless. A product without rows and columns, of
+which a tenth of the weights is left, is several times faster than the same number of single weights in CSR, which pays
+only where some ten or twenty per cent are kept.
 Strengths are tuned on validation pictures, under seeds that are not used again; every net is compared with a dense one
 that was trained as long, at the same rates.
 """
