@@ -321,3 +321,9 @@ def of_gap(result: "xr.Dataset", place: str) -> "np.ndarray[Any, Any]":
     found = scores(result, "twin_sync")
     equal, root, own = (found[f"{name}, {place}"] for name in ("uniform", "square root, told", LEARNED))
     return np.asarray((equal - own) / (equal - root))
+
+
+if __name__ == "__main__":
+    from wirelesslab.cli import run_file
+
+    run_file(__file__)
