@@ -2,12 +2,12 @@
 
 wirelesslab run worth_of_a_twin          (about 5 minutes on two cores; --quick: 30 seconds)
 
-Expect: a fresh twin is worth as much as the network itself: on a link whose loads are exchanged every 10 s it brings 9
-jobs down to 3, in cells 42 % late down to 11 %, and the error of twins under a budget of messages to 0.6 of equal rates.
-Half a second of age takes back a good part of that, and one or two seconds all: an older twin is worse than none, for
-shares that follow old loads starve who is busy now. Wishes that are tried in a fresh twin first, which knows the queues,
-leave 2.4 jobs (1.6 to 3.2) where the rule alone leaves 3.6; tried in a twin that is a second old they are far worse than
-the rule in some runs, and nobody should do so.
+Expect: a fresh twin is worth as much as the network itself: on a link whose loads are exchanged every 10 s it brings
+9 jobs down to 3, in cells 42 % late down to 11 %, and the error of twins under a budget of messages to 0.6 of equal
+rates. Half a second of age takes back a good part of that, and one or two seconds all: an older twin is worse than
+none, for shares that follow old loads starve who is busy now. Wishes that are tried in a fresh twin first, which
+knows the queues, leave 2.4 jobs (1.6 to 3.2) where the rule alone leaves 3.6; tried in a twin that is a second old
+they are far worse than the rule in some runs, and nobody should do so.
 """
 
 from collections.abc import Callable, Mapping
