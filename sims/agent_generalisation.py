@@ -345,7 +345,7 @@ def draw(result: "xr.Dataset") -> Mapping[str, "Figure"]:
         if np.abs(axis.get_xlim()).max() > FAR:
             axis.set_xscale("symlog", linthresh=10)
             axis.set_xticks([-1000, -100, -10, 0, 10, 100], ["-1000", "-100", "-10", "0", "10", "100"])
-        axis.set_xlabel(f"learned is better by (%),\nin {look.unit}", fontsize=9)
+        axis.set_xlabel(f"better by (%), {look.unit}", fontsize=9)
         axis.set_title(f"{look.title}; grey: met in training", fontsize=10)
         axis.grid(axis="x", color="0.88")
         axis.set_axisbelow(True)
