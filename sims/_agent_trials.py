@@ -12,7 +12,7 @@ import numpy as np
 from wirelesslab import check
 from wirelesslab.network.admission import LossSystem
 from wirelesslab.network.agents.bandits import Bandit, LinUCB, ThompsonSampling
-from wirelesslab.network.learners import PPO, hold_to_one_thread
+from wirelesslab.network.learners import hold_to_one_thread
 from wirelesslab.network.tasks import (
     ai_slice_judgement,
     placement_judgement,
@@ -20,7 +20,7 @@ from wirelesslab.network.tasks import (
     twin_sync_judgement,
 )
 from wirelesslab.network.tasks.admission_judgement import gap_reached, reward_per_second
-from wirelesslab.network.tasks.admission_rules import BanditTrunk, baselines
+from wirelesslab.network.tasks.admission_rules import RESERVES, BanditTrunk, baselines
 from wirelesslab.network.tasks.admission_setting import LIGHT, LOPSIDED, OVERLOADED
 from wirelesslab.network.tasks.admission_training import DRIFT, STEPS_ONE, one_station, train_admission
 from wirelesslab.network.tasks.handover_rules import (
@@ -40,7 +40,6 @@ from wirelesslab.rng import stream
 
 Figures = Mapping[str, float]
 LEARNED = "learned"
-HANDOVER_LEARNER = PPO(discount=0.9)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +143,7 @@ def handover(effort: Effort, seed: int) -> Figures:
     """Return the mean utility of users, ln(rate / 1 Mb/s), by policy; rules are tuned on episodes of their own."""
     hold_to_one_thread()
     setting, tuning = HandoverSetting(), judged_by(seed, "handover rules", 6)
-    how = HandoverTraining(learner=HANDOVER_LEARNER, steps=effort.steps)
+    how = HandoverTraining(steps=effort.steps)
     policies = {
         LEARNED: trained(how, setting, seed),
         "strongest, tuned margin": tuned(lambda m: Strongest(margin_db=m), MARGINS_DB, setting, tuning),
@@ -206,11 +205,12 @@ def admission_drift(case: Station, seed: int) -> Figures:
 def admission_bandits(case: Station, seed: int) -> Figures:
     """Return what bandits over trunk reserves earn in the episodes of `admission_drift`, learning as they go.
 
-    They begin anew at each station and forget: their payoffs are noisy and a swing of the load is soon over.
+    They begin anew at each station and forget: their payoffs are noisy and a swing of the load is soon over. Their
+    widths and memory are our choice, not tuned.
     """
     setting = one_station(SYSTEMS[case.system], DRIFT)
     seeds, features = judged_by(seed, "admission drift", 4), BanditTrunk.num_features(setting.sight)
-    arms = len(BANDIT_RESERVES)
+    arms = len(RESERVES)
     crews: Mapping[str, Sequence[Bandit]] = {
         "LinUCB over reserves": [LinUCB(arms, features, alpha=0.1, memory=0.98) for _ in seeds],
         "Thompson over reserves": [
@@ -219,17 +219,13 @@ def admission_bandits(case: Station, seed: int) -> Figures:
         ],
     }
     system, sight = SYSTEMS[case.system], setting.sight
-    rules = {
-        name: BanditTrunk(system, sight, crew, reserves=BANDIT_RESERVES, calls_per_round=100)
-        for name, crew in crews.items()
-    }
+    rules = {name: BanditTrunk(system, sight, crew, calls_per_round=100) for name, crew in crews.items()}
     return {
         name: float(reward_per_second(rule, setting, seeds, calls=case.calls).per_s.mean())
         for name, rule in rules.items()
     }
 
 
-BANDIT_RESERVES = (0, 4, 8, 12, 16, 20, 26)
 TRIALS: Mapping[str, Callable[[Effort, int], Figures]] = {
     "slice_alloc": slice_alloc, "twin_sync": twin_sync, "placement": placement, "ai_slice": ai_slice,
     "handover": handover,

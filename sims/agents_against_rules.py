@@ -26,6 +26,7 @@ from wirelesslab.network.tasks import (
     slice_alloc_judgement,
     twin_sync_judgement,
 )
+from wirelesslab.network.tasks.handover_rules import HandoverTraining
 from wirelesslab.network.tasks.slice_alloc_judgement import in_theory
 from wirelesslab.plot import COLORS
 from wirelesslab.replicas import Mean, difference, interquartile_mean, mean
@@ -124,7 +125,7 @@ EFFORTS: Mapping[str, Effort] = {
     "twin_sync": Effort(steps=twin_sync_judgement.STEPS, episodes=8),
     "placement": Effort(steps=placement_judgement.STEPS, episodes=40),
     "ai_slice": Effort(steps=ai_slice_judgement.STEPS, episodes=40),
-    "handover": Effort(steps=600_000, episodes=10),
+    "handover": Effort(steps=HandoverTraining().steps, episodes=10),
 }
 QUICK: Mapping[str, Any] = {
     "tasks": ("twin_sync", "handover"), "trainings": 2, "other_trainings": 2, "steps_share": 0.03,

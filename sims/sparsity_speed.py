@@ -1,6 +1,6 @@
 """How much faster is a net that has learned to do without filters or blocks, and what does that cost?
 
-wirelesslab run sparsity_speed     (about 35 minutes on two cores; --parts gemm: a minute; --quick: 20 seconds)
+wirelesslab run sparsity_speed     (some 25 minutes on two cores; --parts gemm: a minute; --quick: 20 seconds)
 
 Expect: LeNet on drawn digits keeps its accuracy within half a point at some 7 % of the multiply-adds and is 4 times
 faster at batch 256. A ResNet-20 of half the usual width on weaves is 19 points better than a ResNet-8; with two blocks

@@ -88,6 +88,9 @@ class RetunedTrunk:
         return int(self.act_many(observation[None])[0])
 
 
+RESERVES = (0, 4, 8, 12, 16, 20, 26)  # of a station of 30 units: from complete sharing to hardly anybody
+
+
 class BanditTrunk:
     """Bandits that choose trunk reservations: one for each station, a round lasting some calls.
 
@@ -105,7 +108,7 @@ class BanditTrunk:
 
     def __init__(
         self, system: LossSystem, sight: Sight, bandits: Sequence[Bandit], *,
-        reserves: Sequence[int] = (0, 4, 8, 12, 16, 20, 26), calls_per_round: int = 200,
+        reserves: Sequence[int] = RESERVES, calls_per_round: int = 200,
     ) -> None:  # fmt: skip
         _need_rates(sight)
         check.non_negative_integer(**{f"reserves[{i}]": r for i, r in enumerate(reserves)})
