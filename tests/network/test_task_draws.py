@@ -51,10 +51,10 @@ BOX = gymnasium.spaces.Box(0.0, 1.0, (2, 2))
 @pytest.mark.parametrize(
     ("action", "words"),
     [
-        (np.zeros(4), "got shape (4,), expected (2, 2): shares"),
+        (np.zeros(4), "got shape (4,), expected numbers of shape (2, 2): shares"),
         ([[0, 0], [0, np.nan]], "got nan at [1, 1], expected numbers from 0 to 1: shares; clip"),
         ([[0, 1.5], [0, 0]], "got 1.5 at [0, 1]"),
-        ("more", "got shape ()"),
+        ("more", "got 'more', expected numbers of shape (2, 2)"),
     ],
 )
 def test_an_action_outside_its_box_is_refused_with_its_place(action, words):
