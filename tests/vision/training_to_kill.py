@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from wirelesslab.rng import stream
-from wirelesslab.vision import classification
+from wirelesslab.vision import fitting
 from wirelesslab.vision.classification import Classifier
 from wirelesslab.vision.datasets import digits
 from wirelesslab.vision.saving import Keeping, save_checkpoint
@@ -50,7 +50,7 @@ def main(last: int, paths: list[str]) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return stream(seed, *name)
 
-    classification.save_checkpoint, classification.stream = noted, killed
+    fitting.save_checkpoint, fitting.stream = noted, killed
     data = digits(1)
     state = METHOD.build(SEED)
     batch = data.images[:32], data.labels[:32]

@@ -8,20 +8,36 @@ safe mode.
 import json
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from wirelesslab.array_files import MOST_BYTES, WeightFileError, replace
 from wirelesslab.vision.backbones import is_seed
-from wirelesslab.vision.classification import Classifier
-from wirelesslab.vision.method import State
+from wirelesslab.vision.keras_nets import filled
+from wirelesslab.vision.method import Array, State
 
 CODE = ("Lambda", "__lambda__", "function", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer")
 TRUSTED = ("keras", "builtins")  # packages whose classes a file may name
 
 
-def export_keras(path: Path, method: Classifier, state: State) -> Path:
+class HasNet(Protocol):
+    """A method that is one Keras net in use, whatever else it needs to learn; `Classifier` and `Segmenter` are."""
+
+    def build(self, seed: int, /) -> State:
+        """Return the state that training starts from."""
+        ...
+
+    def model(self) -> Any:
+        """Return the Keras net without trained weights."""
+        ...
+
+    def net_values(self, state: State, /) -> dict[str, Array]:
+        """Return a state's values by the names of the net's variables."""
+        ...
+
+
+def export_keras(path: Path, method: HasNet, state: State) -> Path:
     """Write a trained net as a Keras model that returns logits; the optimizer stays behind.
 
     Args:
@@ -35,11 +51,7 @@ def export_keras(path: Path, method: Classifier, state: State) -> Path:
     if path.suffix != ".keras":
         msg = f"path: got {path.name!r}, expected an ending of .keras"
         raise ValueError(msg)
-    model = method.model()
-    values = method.net_values(state)
-    for variable in model.variables:
-        if not is_seed(variable):
-            variable.assign(values[variable.path])
+    model = filled(method.model(), method.net_values(state))
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.stem}.part.keras")
     try:
@@ -66,7 +78,7 @@ def import_keras(path: Path) -> Any:
         raise WeightFileError(msg) from None
 
 
-def state_from_keras(path: Path, method: Classifier) -> State:
+def state_from_keras(path: Path, method: HasNet) -> State:
     """Return a state at step 0 of which weights and moving moments are those of the file.
 
     Raises:
@@ -80,7 +92,7 @@ def state_from_keras(path: Path, method: Classifier) -> State:
         if odd or set(found) != {*state.part("weights"), *state.part("statistics")}:
             odd = odd or sorted({*found} - {*state.part("weights"), *state.part("statistics")})
             got = found[odd[0]].shape if odd[0] in found else "none"
-            msg = f"keras: {path} is another net than {method.backbone!r}: {odd[0]!r} has shape {got}, "
+            msg = f"keras: {path} is another net than {method.model().name!r}: {odd[0]!r} has shape {got}, "
             msg += f"expected {wanted[odd[0]].shape if odd[0] in wanted else 'none'}"
             raise WeightFileError(msg)
         state = state.with_part(part, {name: found[name].astype(np.float32) for name in wanted})

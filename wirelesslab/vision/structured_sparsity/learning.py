@@ -21,8 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wirelesslab import check
-from wirelesslab.vision.classification import Classifier, fit_epochs
+from wirelesslab.vision.classification import Classifier
 from wirelesslab.vision.data import Data
+from wirelesslab.vision.fitting import fit_epochs
 from wirelesslab.vision.method import Array, Batch, Epoch, Fit, Gradients, State, state_arrays, state_of
 from wirelesslab.vision.saving import Keeping
 from wirelesslab.vision.structured_sparsity.graph import graph_of
