@@ -10,10 +10,13 @@ from wirelesslab import check
 from wirelesslab.mmtc.detection import Assuming, Detection, Detector
 from wirelesslab.mmtc.detectors.amp import AMP
 from wirelesslab.mmtc.detectors.covariance import Covariance
+from wirelesslab.mmtc.detectors.covariance_matching import CovarianceMatching
 from wirelesslab.mmtc.detectors.genie import Genie
+from wirelesslab.mmtc.detectors.gibbs import Gibbs
 from wirelesslab.mmtc.detectors.greedy import OMP
 from wirelesslab.mmtc.detectors.linear import LMMSE, MatchedFilter
 from wirelesslab.mmtc.detectors.mampnet import MAMPNet
+from wirelesslab.mmtc.detectors.oamp import OAMP
 from wirelesslab.naming import slug
 
 DETECTORS: tuple[Detector, ...] = (
@@ -26,15 +29,18 @@ DETECTORS: tuple[Detector, ...] = (
     AMP(prior="winner"),
     AMP(best_iterate=True),
     AMP(retuned=True),
+    OAMP(),
     Covariance(),
     Covariance(block_constrained=True),
+    CovarianceMatching(),
+    Gibbs(),
     MAMPNet.pretrained(),
     MAMPNet.pretrained("distribution"),
 )
 
 __all__ = [
-    "AMP", "DETECTORS", "LMMSE", "OMP", "Assuming", "Covariance", "Detection", "Detector", "Genie", "MAMPNet",
-    "MatchedFilter", "named",
+    "AMP", "DETECTORS", "LMMSE", "OAMP", "OMP", "Assuming", "Covariance", "CovarianceMatching", "Detection",
+    "Detector", "Genie", "Gibbs", "MAMPNet", "MatchedFilter", "named",
 ]  # fmt: skip
 
 

@@ -1,0 +1,229 @@
+"""Compiled inner loops of the Gibbs sampler; `rank_one_kernels` has the state that they move."""
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wirelesslab.mmtc.kernels import jit
+from wirelesslab.mmtc.rank_one_kernels import CANCELS, LEAST, change, column, correlate, move, rebuild
+
+NEVER = -1e300  # a log weight that no other log weight can be beside
+
+
+@jit()
+def _terms(look: Any, nodes: Any, log_weights: Any, num_antennas: int, heat: float, terms: Any) -> float:
+    """Find log w_j + heat l_j of each node, l_j = b_j b / (1 + b_j a) - M log(1 + b_j a); return the log of their sum.
+
+    `look` is (a, b), seen with the device taken out.
+    """
+    peak = NEVER
+    for j in range(nodes.size):
+        growth = 1.0 + nodes[j] * look[0]
+        terms[j] = log_weights[j] + heat * (nodes[j] * look[1] / growth - num_antennas * math.log(growth))
+        peak = max(peak, terms[j])
+    if nodes.size == 1:
+        return peak
+    total = 0.0
+    for j in range(nodes.size):
+        total += math.exp(terms[j] - peak)
+    return peak + math.log(total)
+
+
+@jit()
+def _look(energy: Any, cross: Any, g: Any, k: int, own: int, factor: float, look: Any) -> None:
+    """Find (a_k, b_k) as after the rank-one change of pilot `own` by `factor`; 0 is as they are."""
+    a, b = energy[k], 0.0
+    if factor == 0.0:
+        for m in range(cross.shape[1]):
+            b += cross[0, m, k] ** 2 + cross[1, m, k] ** 2
+    else:
+        a = max(a - factor * (g[0, k] * g[0, k] + g[1, k] * g[1, k]), LEAST)
+        for m in range(cross.shape[1]):
+            re, im = factor * cross[0, m, own], factor * cross[1, m, own]
+            x = cross[0, m, k] - (g[0, k] * re - g[1, k] * im)
+            y = cross[1, m, k] - (g[0, k] * im + g[1, k] * re)
+            b += x * x + y * y
+    look[0], look[1] = a, b
+
+
+@jit()
+def _draw(levels: Any, first: int, last: int, silent: float, uniform: float) -> tuple[int, float, float]:
+    """Draw a row first ... last - 1 by its log weight, or -1 by that of silence; return peak and sum besides."""
+    peak = silent
+    for k in range(first, last):
+        peak = max(peak, levels[k])
+    total = math.exp(silent - peak)
+    for k in range(first, last):
+        total += math.exp(levels[k] - peak)
+    threshold, new = uniform * total - math.exp(silent - peak), -1
+    if threshold >= 0.0:
+        for k in range(first, last):
+            weight = math.exp(levels[k] - peak)
+            if weight > 0.0:
+                new = k
+                threshold -= weight
+                if threshold < 0.0:
+                    break
+    return new, peak, total
+
+
+@jit()
+def _draw_node(terms: Any, level: float, uniform: float) -> int:
+    """Draw the node of a gain by its log weight; `level` is the log of their sum."""
+    for j in range(terms.size):
+        uniform -= math.exp(terms[j] - level)
+        if uniform <= 0.0:
+            return j
+    return int(terms.size - 1)
+
+
+@jit()
+def _speaker(spoken: Any, rank: int) -> int:
+    """The speaker of that rank among all speakers, by their numbers."""
+    for n in range(spoken.size):
+        if spoken[n] >= 0:
+            if rank == 0:
+                return n
+            rank -= 1
+    return -1
+
+
+@jit()
+def _visit(
+    n: int, relocate: bool, heat: float, uniform: Any, frame: Any, law: Any, state: Any, scratch: Any,
+    kept: bool, conditional: Any,
+) -> int:  # fmt: skip
+    """Draw anew what device n sends, or, to relocate, which device that is silent without n speaks instead of it.
+
+    Returns by how much the number of speakers has grown.
+    """
+    pilots, noise_power, energy0, cross0 = frame
+    nodes, log_weights, log_silent, log_spoke = law
+    inverse, energy, cross, powers, spoken = state
+    u, g, levels, looks, terms = scratch
+    num_rows, num_antennas = energy.size, cross.shape[1]
+    num_pilots = num_rows // spoken.size
+    first, last = (0, num_rows) if relocate else (n * num_pilots, (n + 1) * num_pilots)
+    own, factor, rebuilt = spoken[n], 0.0, False
+    if own >= 0:
+        growth = 1.0 - powers[own] * column(inverse, pilots, own, u)
+        rebuilt = growth < CANCELS
+        if rebuilt:
+            power, powers[own] = powers[own], 0.0
+            rebuild(pilots, noise_power, energy0, cross0, powers, inverse, energy, cross, u, g)
+            powers[own] = power
+        else:
+            factor = -powers[own] / growth
+            correlate(pilots, u, first, last, g)
+    for k in range(first, last):
+        device = k // num_pilots
+        levels[k] = NEVER
+        if device == n or spoken[device] < 0:
+            _look(energy, cross, g, k, own, factor, looks[k])
+            levels[k] = log_spoke + _terms(looks[k], nodes[device], log_weights, num_antennas, heat, terms)
+    silent = NEVER if relocate else log_silent
+    new, peak, total = _draw(levels, first, last, silent, uniform[0])
+    if kept:
+        conditional[0] += math.exp(silent - peak) / total
+        for k in range(first, last):
+            conditional[1 + k - first] += math.exp(levels[k] - peak) / total
+    gain = 0.0
+    if new >= 0:
+        device, node = new // num_pilots, 0
+        if log_weights.size > 1:
+            level = _terms(looks[new], nodes[device], log_weights, num_antennas, heat, terms)
+            node = _draw_node(terms, level, uniform[1])
+        gain = nodes[device, node]
+    if new == own and not rebuilt and (own < 0 or gain == powers[own]):
+        return 0
+    grown = 0
+    if own >= 0:
+        if not rebuilt:
+            if not relocate:
+                correlate(pilots, u, 0, num_rows, g)
+            change(inverse, energy, cross, u, g, own, factor)
+        powers[own], spoken[n] = 0.0, -1
+        grown -= 1
+    if new >= 0:
+        powers[new], spoken[new // num_pilots] = gain, new
+        move(pilots, inverse, energy, cross, new, gain, u, g)
+        grown += 1
+    return grown
+
+
+@jit()
+def gibbs(
+    cross0: NDArray[np.float64],
+    energy0: NDArray[np.float64],
+    pilots: NDArray[np.float64],
+    noise_power: float,
+    nodes: NDArray[np.float64],
+    log_weights: NDArray[np.float64],
+    log_silent: float,
+    log_spoke: float,
+    heats: NDArray[np.float64],
+    kept_from: int,
+    rebuild_every: int,
+    uniforms: NDArray[np.float64],
+    conditionals: NDArray[np.float64],
+) -> float:
+    """Sample the labels of one frame from their exact posterior, channels integrated out.
+
+    A sweep visits every device once and draws its label (and the node of its gain) from the exact
+    conditional given all others; then some *relocations* each take one of the speakers, and draw anew
+    which one of it and the silent devices speaks, and which pilot, from the exact conditional given
+    that one of them does: so two devices whose pilots are alike change places without a detour.
+
+    Args:
+        cross0: S^H Y / noise_power of the frame, shape (2, M, K).
+        energy0: |s_k|^2 / noise_power, shape (K,).
+        pilots: `covariance_kernels.padded_pilots(S)`, shape (2, K, padded L).
+        noise_power: Variance per complex entry, linear.
+        nodes: Nodes of the gains, shape (N, J).
+        log_weights: Log weights of the nodes, shape (J,).
+        log_silent: log(1 - eps).
+        log_spoke: log(eps / Q).
+        heats: Power to which the likelihood is raised in each sweep, shape (sweeps,).
+        kept_from: The first sweep whose conditionals are kept; from there on `heats` is 1.
+        rebuild_every: Sweeps between two rebuildings of the state.
+        uniforms: Random numbers in [0, 1), shape (chains, sweeps, N + R, 3) for R relocations in each
+            sweep: which row, which node of its gain, which speaker.
+        conditionals: Receives each chain's mean conditional of each label, shape (chains, N, Q + 1).
+
+    Returns:
+        The largest relative error of any a_k that a rebuilding found, in all chains: rounding.
+    """
+    num_antennas, num_rows, padded = cross0.shape[1], pilots.shape[1], pilots.shape[2]
+    num_devices = nodes.shape[0]
+    inverse, u, g = np.empty((2, padded, padded)), np.empty((2, padded)), np.empty((2, num_rows))
+    energy, cross, powers = np.empty(num_rows), np.empty((2, num_antennas, num_rows)), np.empty(num_rows)
+    spoken = np.empty(num_devices, np.int64)  # the row that a device sends, or -1
+    frame, law = (pilots, noise_power, energy0, cross0), (nodes, log_weights, log_silent, log_spoke)
+    state = (inverse, energy, cross, powers, spoken)
+    scratch = (u, g, np.empty(num_rows), np.empty((num_rows, 2)), np.empty(log_weights.size))
+    before, drift = np.empty(num_rows), 0.0
+    conditionals[:] = 0.0
+    for chain in range(uniforms.shape[0]):
+        powers[:], spoken[:], num_spoken = 0.0, -1, 0
+        rebuild(pilots, noise_power, energy0, cross0, powers, inverse, energy, cross, u, g)
+        for sweep in range(heats.size):
+            if sweep > 0 and sweep % rebuild_every == 0:
+                before[:] = energy
+                rebuild(pilots, noise_power, energy0, cross0, powers, inverse, energy, cross, u, g)
+                for k in range(num_rows):
+                    drift = max(drift, abs(before[k] - energy[k]) / energy[k])
+            draws, kept = uniforms[chain, sweep], sweep >= kept_from
+            for n in range(num_devices):
+                num_spoken += _visit(
+                    n, False, heats[sweep], draws[n], frame, law, state, scratch, kept, conditionals[chain, n]
+                )
+            for i in range(num_devices, draws.shape[0]):
+                if num_spoken > 0:
+                    n = _speaker(spoken, int(draws[i, 2] * num_spoken))
+                    num_spoken += _visit(
+                        n, True, heats[sweep], draws[i], frame, law, state, scratch, False, conditionals[chain, n]
+                    )
+        conditionals[chain] /= heats.size - kept_from
+    return drift
