@@ -27,6 +27,9 @@ from wirelesslab import check
 from wirelesslab.stats import Count, Timing
 
 CONFIDENCE = 0.95
+# Metadata of a field that a configuration was given later: at its default it is not described, so that older
+# results, journals and weight files still describe the same configuration.
+ADDED_LATER = {"described": "unless default"}
 RESULT = "result.nc"
 PACKAGES = (
     "wirelesslab",
@@ -50,7 +53,8 @@ def describe(value: Any) -> Any:
     if hasattr(value, "describe") and not isinstance(value, type):  # it knows a shorter way to say what it is
         return {"class": type(value).__name__} | describe(value.describe())
     if is_dataclass(value) and not isinstance(value, type):
-        return {"class": type(value).__name__} | {f.name: describe(getattr(value, f.name)) for f in fields(value)}
+        said = [f for f in fields(value) if f.metadata != ADDED_LATER or getattr(value, f.name) != f.default]
+        return {"class": type(value).__name__} | {f.name: describe(getattr(value, f.name)) for f in said}
     if isinstance(value, Mapping):
         return {str(k): describe(v) for k, v in value.items()}
     if isinstance(value, list | tuple):

@@ -246,7 +246,9 @@ def test_a_cell_that_does_not_fit_its_scenario_is_refused(pilots, gains, message
 def test_a_detector_cannot_see_the_truth():
     observation, _ = frames_of(LIGHT, 2, "blind")
     names = {f.name for f in fields(Observation)}
-    assert names == {"received", "pilots", "noise_power", "activity_prob", "gains", "pilots_per_device"}
+    assert names == {
+        "received", "pilots", "noise_power", "activity_prob", "gains", "pilots_per_device", "states_per_pilot",
+    }  # fmt: skip
     for secret in ("symbols", "activity", "channels", "truth", "path_gain"):
         assert not hasattr(observation, secret)
 

@@ -8,20 +8,22 @@ from wirelesslab.mmtc.activity import (
     Independent,
     load_activity,
 )
+from wirelesslab.mmtc.arrivals import ARRIVALS, CarrierOffset, Delayed, DelayedAndOffset, Synchronous
 from wirelesslab.mmtc.channels import FADINGS, Kronecker, Rayleigh, Rician
 from wirelesslab.mmtc.detection import Assuming, Detection, Detector
 from wirelesslab.mmtc.gains import GAIN_LAWS, EqualGain, PathLoss, UniformGainDb
 from wirelesslab.mmtc.limits import limits
-from wirelesslab.mmtc.metrics import SymbolErrorTrial, error_counts, symbol_error_trial, symbol_errors
+from wirelesslab.mmtc.metrics import SymbolErrorTrial, error_counts, state_errors, symbol_error_trial, symbol_errors
 from wirelesslab.mmtc.pilots import CODEBOOKS, QPSK, Gaussian, PartialDFT, ZadoffChu
 from wirelesslab.mmtc.scenario import Scenario
 from wirelesslab.mmtc.state_evolution import state_evolution
 from wirelesslab.mmtc.uplink import Cell, Observation, Truth, draw_cell, simulate
 
 __all__ = [
-    "ACTIVITY_LAWS", "CODEBOOKS", "FADINGS", "GAIN_LAWS", "QPSK", "ActivityTrace", "Assuming", "BetaBurst", "Cell",
-    "Clustered", "Detection", "Detector", "EqualGain", "Gaussian", "Independent", "Kronecker", "Observation",
-    "PartialDFT", "PathLoss", "Rayleigh", "Rician", "Scenario", "SymbolErrorTrial", "Truth", "UniformGainDb",
-    "ZadoffChu", "draw_cell", "error_counts", "limits", "load_activity", "simulate", "state_evolution",
-    "symbol_error_trial", "symbol_errors",
+    "ACTIVITY_LAWS", "ARRIVALS", "CODEBOOKS", "FADINGS", "GAIN_LAWS", "QPSK", "ActivityTrace", "Assuming",
+    "BetaBurst", "CarrierOffset", "Cell", "Clustered", "Delayed", "DelayedAndOffset", "Detection", "Detector",
+    "EqualGain", "Gaussian", "Independent", "Kronecker", "Observation", "PartialDFT", "PathLoss", "Rayleigh",
+    "Rician", "Scenario", "SymbolErrorTrial", "Synchronous", "Truth", "UniformGainDb", "ZadoffChu", "draw_cell",
+    "error_counts", "limits", "load_activity", "simulate", "state_errors", "state_evolution", "symbol_error_trial",
+    "symbol_errors",
 ]  # fmt: skip

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy.special import logsumexp
 
 from wirelesslab import check
+from wirelesslab.mmtc.arrivals import NOBODY
 from wirelesslab.mmtc.gains import GainPrior
 from wirelesslab.mmtc.uplink import Observation
 from wirelesslab.threads import map_chunks
@@ -23,16 +24,61 @@ class Detection:
         posteriors: Probability of each label, shape (frames, N, Q + 1); label 0 is silence.
         iterations: Iterations spent on each frame, shape (frames,).
         history: Optional traces, such as ``effective_noise``, shape (frames, iterations).
+        label_states: The most probable state of each label but silence, shape (frames, N, Q); None where
+            there is but one.
     """
 
     posteriors: Real
     iterations: NDArray[np.int64]
     history: dict[str, Real] = field(default_factory=dict, repr=False)
+    label_states: NDArray[np.int16] | None = field(default=None, repr=False)
+
+    @classmethod
+    def of(
+        cls,
+        observation: Observation,
+        columns: Real,
+        iterations: NDArray[np.int64],
+        history: dict[str, Real] | None = None,
+    ) -> "Detection":
+        """Return the detection that posteriors of every column of a device's block amount to.
+
+        A label's probability is the sum over its states: which way a device arrived is not what it said.
+
+        Args:
+            observation: What was detected in.
+            columns: Probability of silence and of each column, shape (frames, N, 1 + pilots_per_device).
+            iterations: Iterations spent on each frame, shape (frames,).
+            history: Optional traces.
+        """
+        traces = {} if history is None else history
+        states = observation.states_per_pilot
+        if states == 1:
+            return cls(columns, iterations, traces)
+        each = columns[..., 1:].reshape(*columns.shape[:-1], observation.num_labels, states)
+        posteriors = np.concatenate([columns[..., :1], each.sum(axis=-1)], axis=-1)
+        return cls(posteriors, iterations, traces, np.argmax(each, axis=-1).astype(np.int16))
 
     @property
     def labels(self) -> NDArray[np.int64]:
         """The most probable labels, shape (frames, N): the rule that minimises the symbol error rate."""
         return np.asarray(np.argmax(self.posteriors, axis=-1))
+
+    @property
+    def states(self) -> NDArray[np.int64]:
+        """How the devices arrived, shape (frames, N): the most probable state of the label, -1 for the silent.
+
+        The scenario's arrival reads it: ``scenario.arrival.delays(detection.states)``, in symbols, and
+        ``frequencies``, in cycles per symbol.
+        """
+        return self.states_of(self.labels)
+
+    def states_of(self, labels: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the most probable state given `labels`, shape (frames, N), such as another rule decides; -1 for 0."""
+        if self.label_states is None:
+            return np.where(labels > 0, 0, NOBODY)
+        chosen = np.take_along_axis(self.label_states, np.maximum(labels - 1, 0)[..., None], axis=-1)[..., 0]
+        return np.where(labels > 0, chosen, NOBODY).astype(np.int64)
 
 
 class Detector(Protocol):

@@ -17,7 +17,7 @@ from wirelesslab.mmtc.channels import Rayleigh
 from wirelesslab.mmtc.denoisers import row_statistics
 from wirelesslab.mmtc.gains import gain_prior
 from wirelesslab.mmtc.scenario import Scenario
-from wirelesslab.mmtc.state_evolution import state_evolution
+from wirelesslab.mmtc.state_evolution import check_in_step, state_evolution
 
 LIMITS = ("state evolution", "single user", "all silent")
 
@@ -56,8 +56,12 @@ def block_map_rates(scenario: Scenario, tau2: float, *, num_nodes: int = 32) -> 
         scenario: The cell; Rayleigh fading is supposed.
         tau2: Effective noise per complex entry, linear.
         num_nodes: Nodes of the quadrature over the gains.
+
+    Raises:
+        ValueError: Devices arrive in more than one state, for which there is no closed form.
     """
     s = scenario
+    check_in_step(s)
     q, m, eps = s.pilots_per_device, s.num_antennas, s.activity_prob
     if eps in (0.0, 1.0):
         if eps == 0:
@@ -111,11 +115,24 @@ def _overtaken(theta: float, active_power: float, tau2: float, m: int, q: int) -
     return float(quad(integrand, start, end, limit=200, epsabs=1e-14)[0]) if end > start else 0.0
 
 
-def why_no_limits(scenario: Scenario) -> str:
-    """Return why the closed forms and the genie are no limits in this cell; nothing when they are.
+def why_no_closed_forms(scenario: Scenario) -> str:
+    """Return why the closed forms do not hold in this cell; nothing when they do.
 
-    They suppose what the detectors suppose: Rayleigh fading, devices that speak independently, and
-    a station that knows the gains or their law.
+    Where the genie is no limit they are none either. With more than one state of arrival the genie still
+    is, but they are not: a posterior summed over states has no closed form, and the columns of one pilot in
+    several states are not the independent ones that state evolution supposes.
+    """
+    if scenario.arrival.num_states > 1:
+        name = type(scenario.arrival).__name__
+        return why_no_limits(scenario) or f"{name} arrival has no closed form; the genie, not knowing it, is the limit"
+    return why_no_limits(scenario)
+
+
+def why_no_limits(scenario: Scenario) -> str:
+    """Return why the closed forms and the genie are no limits in this cell; nothing when the genie is.
+
+    They suppose what the detectors suppose: Rayleigh fading, devices that speak independently, carriers
+    on the grid, and a station that knows the gains or their law. See also `why_no_closed_forms`.
     """
     if not isinstance(scenario.fading, Rayleigh):
         return f"{type(scenario.fading).__name__} fading, while genie and detectors suppose Rayleigh: no limits"
@@ -123,6 +140,8 @@ def why_no_limits(scenario: Scenario) -> str:
         return f"{type(scenario.activity_law).__name__} activity, which genie and detectors do not exploit: no limits"
     if scenario.gain_knowledge == "mean":
         return "the mean gain is taken for the truth: no limits"
+    if not getattr(scenario.arrival, "on_grid", True):
+        return "carriers lie beside the grid, on which genie and detectors suppose them: no limits"
     return ""
 
 
@@ -132,14 +151,14 @@ def limits(scenario: Scenario, *, iterations: int = 20) -> dict[str, float]:
 
     Returns:
         "state evolution", what AMP should reach in a large cell (a prediction, not a bound); "single
-        user", no interference at all; both NaN where `why_no_limits` gives a reason. "all silent",
+        user", no interference at all; both NaN where `why_no_closed_forms` gives a reason. "all silent",
         never hearing anybody: ε.
 
     Examples:
         >>> limits(Scenario(num_devices=100))["all silent"]
         0.1
     """
-    if why_no_limits(scenario):
+    if why_no_closed_forms(scenario):
         return {"state evolution": np.nan, "single user": np.nan, "all silent": scenario.activity_prob}
     evolved = float(state_evolution(scenario, iterations=iterations)[-1])
     return {
@@ -161,7 +180,7 @@ def with_limits(result: xr.Dataset, base: Scenario, over: Mapping[str, Sequence[
         point = {name: list(values)[i] for (name, values), i in zip(over.items(), at, strict=True)}
         for name, value in limits(replace(base, **point)).items():
             lines[name][at] = value
-    reasons = {why_no_limits(replace(base, **{name: values[0] for name, values in over.items()}))} - {""}
+    reasons = {why_no_closed_forms(replace(base, **{name: values[0] for name, values in over.items()}))} - {""}
     styles = dict(zip(LIMITS, ("--", ":", "-."), strict=True))
     added = {
         name.replace(" ", "_"): (tuple(over), values, {"limit_of": "ser", "long_name": name, "linestyle": styles[name]})

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from wirelesslab import check
+from wirelesslab.mmtc.arrivals import Arrival
 from wirelesslab.mmtc.detection import Detection, Detector
 from wirelesslab.mmtc.detectors.genie import Genie
 from wirelesslab.mmtc.pilots import pilots_digest
@@ -45,6 +46,30 @@ def error_counts(detection: Detection, truth: Truth) -> dict[str, Count]:
         "wrong_symbol": Count.per_frame((spoke & heard & wrong).sum(1), speakers),
         "frame_collapse": Count.per_frame((errors >= np.maximum(2, speakers / 2)).astype(int), 1),
     }
+
+
+def state_errors(detection: Detection, truth: Truth, arrival: Arrival) -> dict[str, Count]:
+    """Count wrong estimates of how a device arrived, among the speakers whose label is right, clustered by frame.
+
+    Returns:
+        ``wrong_state``; ``wrong_delay`` and ``wrong_frequency``, of which a wrong state has at least one.
+        Their complements are the rates of right estimates. Where carriers lie beside the grid, the right
+        frequency is the nearest of the grid.
+
+    Raises:
+        ValueError: Detection and truth are not of the same frames and devices, or of another arrival.
+    """
+    labels, symbols = detection.labels, truth.symbols
+    check.array(labels, symbols.shape, "frames, N", name="detection", because="the truth sets frames and N")
+    heard = (symbols > 0) & (labels == symbols)
+    rightly = heard.sum(1)
+    found, true = (np.where(heard, part.states, -1) for part in (detection, truth))
+    wrong = {
+        "wrong_state": found != true,
+        "wrong_delay": arrival.delays(found) != arrival.delays(true),
+        "wrong_frequency": heard & (arrival.frequencies(found) != arrival.frequencies(true)),
+    }
+    return {name: Count.per_frame(errors.sum(1), rightly) for name, errors in wrong.items()}
 
 
 class Limit(Protocol):
@@ -103,13 +128,17 @@ class SymbolErrorTrial:
     def __call__(self, scenario: Scenario | Cell, rng: np.random.Generator) -> dict[str, dict[str, Count | Timing]]:
         """Return the counts of each detector and limit on one batch of frames; a scenario draws a cell first."""
         observation, truth = simulate(scenario, rng, num_frames=self.frames_per_batch)
+        arrival = (scenario.scenario if isinstance(scenario, Cell) else scenario).arrival
         outcome: dict[str, dict[str, Count | Timing]] = {}
         _warm_up(self.detectors, observation)
         for detector in (*self.detectors, *(limit(truth) for limit in self.limits)):
             start = time.perf_counter()
             detection = detector.detect(observation)
             elapsed = Timing(time.perf_counter() - start, self.frames_per_batch)
-            outcome[detector.name] = {**error_counts(detection, truth), "seconds_per_frame": elapsed}
+            counts = error_counts(detection, truth)
+            if observation.states_per_pilot > 1:
+                counts |= state_errors(detection, truth, arrival)
+            outcome[detector.name] = {**counts, "seconds_per_frame": elapsed}
         return outcome
 
 

@@ -1,12 +1,14 @@
 """The cell, in numbers."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from wirelesslab import check
 from wirelesslab.mmtc.activity import ActivityLaw, Independent
+from wirelesslab.mmtc.arrivals import Arrival, Synchronous
 from wirelesslab.mmtc.channels import Fading, Rayleigh
 from wirelesslab.mmtc.gains import GAIN_KNOWLEDGE, EqualGain, GainKnowledge, GainLaw
 from wirelesslab.mmtc.pilots import Codebook, Gaussian
+from wirelesslab.results import ADDED_LATER
 from wirelesslab.units import db_to_linear
 
 
@@ -15,7 +17,8 @@ class Scenario:
     """A single-cell grant-free uplink in which each device embeds bits in its choice of pilot.
 
     Y = S X + W: device n owns Q = 2^J columns of S; when active it sends one of them, and that row
-    of X is sqrt(β_n) h_n. W is CN(0, σ²) with σ² = 10^(-snr_db/10)/L.
+    of X is sqrt(β_n) h_n. W is CN(0, σ²) with σ² = 10^(-snr_db/10)/L. Where devices do not arrive in step,
+    each column comes once per state of `arrival`, and the station listens until the last one is there.
     References: the model of Ma, Wu, Gao and Shen, IEEE Trans. Wireless Commun. 2023, arXiv 2301.00516.
 
     Attributes:
@@ -30,6 +33,7 @@ class Scenario:
         fading: The law of the small-scale channels h.
         activity_law: Who speaks together; its mean is `activity_prob`.
         gain_knowledge: What the station knows of β: "known", its "distribution", or its "mean".
+        arrival: How late and how far off the carrier devices arrive.
 
     Examples:
         >>> Scenario(num_devices=100, bits_per_device=2).num_pilots
@@ -47,6 +51,7 @@ class Scenario:
     fading: Fading = Rayleigh()
     activity_law: ActivityLaw = Independent()
     gain_knowledge: GainKnowledge = "known"
+    arrival: Arrival = field(default=Synchronous(), metadata=ADDED_LATER)
 
     def __post_init__(self) -> None:
         check.positive_integer(
@@ -62,6 +67,7 @@ class Scenario:
             ("gain_law", "PathLoss()"),
             ("fading", "Rician(k_factor_db=6)"),
             ("activity_law", "BetaBurst()"),
+            ("arrival", "Delayed(max_delay_symbols=4)"),
         ):
             law = getattr(self, name)
             if isinstance(law, type) or not hasattr(law, "draw"):
@@ -77,6 +83,11 @@ class Scenario:
     def num_pilots(self) -> int:
         """N Q, columns of the codebook."""
         return self.num_devices * self.pilots_per_device
+
+    @property
+    def window_length(self) -> int:
+        """Symbols that the station listens for: L and the largest delay."""
+        return self.pilot_length + self.arrival.max_delay_symbols
 
     @property
     def noise_power(self) -> float:

@@ -29,13 +29,14 @@ def state_evolution(
 
     Args:
         scenario: The cell; its `gain_knowledge` decides what the denoiser knows ("mean" is refused:
-            a mismatched denoiser has no such recursion here).
+            a mismatched denoiser has no such recursion here), and so is more than one state of arrival.
         iterations: Iterations.
         prior: The denoiser.
     """
     check.positive_integer(iterations=iterations)
     check.one_of(("row", "block"), prior=prior)
     s = scenario
+    check_in_step(s)
     if s.gain_knowledge == "mean":
         msg = "gain_knowledge: got 'mean', expected 'known' or 'distribution'; the denoiser must be matched"
         raise ValueError(msg)
@@ -49,6 +50,20 @@ def state_evolution(
         error = _mean_square_error(s, trace[-1], nodes, node_weights, prior)
         trace.append(s.noise_power + s.num_devices / s.pilot_length * error)
     return np.array(trace)
+
+
+def check_in_step(scenario: Scenario) -> None:
+    """Refuse a scenario whose devices arrive in more than one state.
+
+    Raises:
+        ValueError: They do.
+    """
+    if scenario.arrival.num_states > 1:
+        msg = (
+            f"arrival: got {scenario.arrival!r}, expected one state, such as Synchronous(); columns of one pilot in "
+            "several states depend on each other, and their summed posterior has no closed form: take the genie"
+        )
+        raise ValueError(msg)
 
 
 def _mean_square_error(

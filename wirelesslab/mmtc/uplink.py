@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from wirelesslab import check
 from wirelesslab.mmtc.activity import checked_activity
+from wirelesslab.mmtc.arrivals import NOBODY
 from wirelesslab.mmtc.gains import GainPrior, gain_prior
 from wirelesslab.mmtc.pilots import complex_normal
 from wirelesslab.mmtc.scenario import Scenario
@@ -47,12 +48,14 @@ class Observation:
     """What the base station knows: a detector's whole input.
 
     Attributes:
-        received: Y, shape (frames, L, M).
+        received: Y, shape (frames, L, M); L is the window, with room for the largest delay.
         pilots: S, shape (L, N Q), in the same precision.
         noise_power: σ², per complex entry, linear.
         activity_prob: ε.
         gains: What is known of β.
-        pilots_per_device: Q.
+        pilots_per_device: Q, columns of a device's block: its labels times its states.
+        states_per_pilot: Columns of a block that are one label, side by side: the ways in which a device may
+            arrive. 1 where everybody arrives in step.
     """
 
     received: NDArray[np.complexfloating[Any, Any]]
@@ -61,9 +64,14 @@ class Observation:
     activity_prob: float
     gains: GainPrior
     pilots_per_device: int
+    states_per_pilot: int = 1
 
     def __post_init__(self) -> None:
-        check.positive_integer(pilots_per_device=self.pilots_per_device)
+        check.positive_integer(pilots_per_device=self.pilots_per_device, states_per_pilot=self.states_per_pilot)
+        if self.pilots_per_device % self.states_per_pilot:
+            wanted = f"a multiple of states_per_pilot={self.states_per_pilot}, labels times states"
+            msg = f"pilots_per_device: got {self.pilots_per_device}, expected {wanted}"
+            raise ValueError(msg)
         check.positive(noise_power=self.noise_power)
         check.probability(activity_prob=self.activity_prob)
         pilots = check.array(self.pilots, (None, None), "L, num_pilots", name="pilots")
@@ -98,8 +106,13 @@ class Observation:
 
     @property
     def pilot_length(self) -> int:
-        """L."""
+        """L, symbols that the station listened for."""
         return int(self.received.shape[1])
+
+    @property
+    def num_labels(self) -> int:
+        """Labels of a device, silence apart."""
+        return self.pilots_per_device // self.states_per_pilot
 
     @property
     def num_antennas(self) -> int:
@@ -121,11 +134,21 @@ class Truth:
         path_gain: β, shape (N,).
         active_channels: sqrt-free small-scale channels h of those who spoke, shape (spoken, M), in
             the row-major order of ``symbols != 0``.
+        arrival_states: How each device that spoke arrived, shape (frames, N), -1 for the silent; None when
+            everybody arrived in step.
     """
 
     symbols: NDArray[np.int64]
     path_gain: NDArray[np.float64]
     active_channels: NDArray[np.complexfloating[Any, Any]]
+    arrival_states: NDArray[np.int64] | None = None
+
+    @property
+    def states(self) -> NDArray[np.int64]:
+        """How each device arrived, shape (frames, N): a state of the scenario's arrival, -1 for the silent."""
+        if self.arrival_states is not None:
+            return self.arrival_states
+        return np.where(self.activity, 0, NOBODY)
 
     @property
     def activity(self) -> NDArray[np.bool_]:
@@ -207,37 +230,82 @@ def simulate(
     s = scenario
     check.fits_in_memory(
         num_frames * s.num_devices * (24.0 + 2 * s.activity_prob * s.num_antennas * dtype.itemsize)
-        + num_frames * s.pilot_length * s.num_antennas * 2.0 * dtype.itemsize,
+        + num_frames * s.window_length * s.num_antennas * 2.0 * dtype.itemsize
+        + 24.0 * s.window_length * s.num_pilots * s.arrival.num_states,
         f"{num_frames} frames of {s.num_devices} devices, {s.pilot_length} symbols and {s.num_antennas} antennas",
         "lower num_frames and add up the counts of several calls, or lower num_devices",
     )
     cell = cell_or_scenario if isinstance(cell_or_scenario, Cell) else draw_cell(s, streams["cell"])
     sent = _labels(s, num_frames, activity, symbols, streams["activity"], streams["symbols"])
-    amplitude = np.sqrt(cell.path_gain)
-    received = np.empty((num_frames, s.pilot_length, s.num_antennas), dtype)
-    spoken = [np.flatnonzero(frame) for frame in sent]
-    channels = np.empty((sum(map(len, spoken)), s.num_antennas), dtype)
-    first, noise_scale = 0, np.sqrt(s.noise_power)
-    step = max(1, FRAMES_AT_ONCE_BYTES // (16 * s.pilot_length * s.num_antennas))
-    for start in range(0, num_frames, step):
-        stop = min(start + step, num_frames)
-        noise = noise_scale * complex_normal(streams["noise"], (stop - start, s.pilot_length, s.num_antennas))
-        for frame in range(start, stop):
-            devices = spoken[frame]
-            h = s.fading.draw(streams["channels"], devices.size, s.num_antennas)
-            columns = devices * s.pilots_per_device + sent[frame, devices] - 1
-            received[frame] = cell.pilots[:, columns] @ (amplitude[devices, None] * h) + noise[frame - start]
-            channels[first : first + devices.size] = h
-            first += devices.size
+    columns = s.arrival.expand(cell.pilots)
+    arrived = _arrived(s, num_frames, sent, streams["symbols"].spawn(1)[0])
+    received, channels = _air(cell, columns, sent, arrived, streams, dtype)
     observation = Observation(
         received=received,
-        pilots=cell.pilots.astype(dtype),
+        pilots=columns.astype(dtype),
         noise_power=s.noise_power,
         activity_prob=s.activity_prob,
         gains=gain_prior(s.gain_knowledge, s.gain_law, cell.path_gain),
-        pilots_per_device=s.pilots_per_device,
+        pilots_per_device=s.pilots_per_device * s.arrival.num_states,
+        states_per_pilot=s.arrival.num_states,
     )
-    return observation, Truth(sent, cell.path_gain, channels)
+    return observation, Truth(sent, cell.path_gain, channels, arrived.states)
+
+
+@dataclass(frozen=True, eq=False)
+class _Arrived:
+    """How devices arrive: their states, -1 for the silent, and their distance to the grid of carriers; (frames, N)."""
+
+    states: NDArray[np.int64]
+    residuals: NDArray[np.float64] | None
+
+
+def _arrived(s: Scenario, num_frames: int, sent: NDArray[np.int64], rng: np.random.Generator) -> _Arrived:
+    states_rng, residuals_rng = rng.spawn(2)
+    states = s.arrival.draw(states_rng, num_frames, s.num_devices)
+    return _Arrived(np.where(sent > 0, states, NOBODY), s.arrival.residuals(residuals_rng, num_frames, s.num_devices))
+
+
+def _air(
+    cell: Cell,
+    columns: NDArray[np.complex128],
+    sent: NDArray[np.int64],
+    arrived: _Arrived,
+    streams: dict[str, np.random.Generator],
+    dtype: np.dtype[Any],
+) -> tuple[NDArray[np.complexfloating[Any, Any]], NDArray[np.complexfloating[Any, Any]]]:
+    """Return what is received, shape (frames, L, M), and the channels of all who spoke, shape (spoken, M)."""
+    s, amplitude = cell.scenario, np.sqrt(cell.path_gain)
+    (num_frames, most), window, m = sent.shape, columns.shape[0], s.num_antennas
+    column = (np.arange(s.num_devices) * s.pilots_per_device + sent - 1) * s.arrival.num_states + arrived.states
+    received = np.empty((num_frames, window, m), dtype)
+    speakers = np.count_nonzero(sent, axis=1)
+    channels = np.empty((int(speakers.sum()), m), dtype)
+    first, noise_scale = 0, np.sqrt(s.noise_power)
+    late_noise = streams["noise"].spawn(1)[0]
+    # In chunks, all speakers of a chunk at once: a law that computes its channels elsewhere is called seldom.
+    step = max(1, FRAMES_AT_ONCE_BYTES // (16 * max(window, min(most, int(speakers.max(initial=0)))) * m))
+    for start in range(0, num_frames, step):
+        stop = min(start + step, num_frames)
+        noise = np.empty((stop - start, window, m), np.complex128)
+        # The symbols after a pilot's length have a stream of their own: a sweep over delays meets the same noise.
+        noise[:, : s.pilot_length] = complex_normal(streams["noise"], (stop - start, s.pilot_length, m))
+        noise[:, s.pilot_length :] = complex_normal(late_noise, (stop - start, window - s.pilot_length, m))
+        noise *= noise_scale
+        h = s.fading.draw(streams["channels"], int(speakers[start:stop].sum()), m)
+        channels[first : first + len(h)] = h
+        here = 0
+        for frame in range(start, stop):
+            devices = np.flatnonzero(sent[frame])
+            signatures = columns[:, column[frame, devices]]
+            if arrived.residuals is not None:
+                turns = np.arange(window)[:, None] * arrived.residuals[frame, devices]
+                signatures = signatures * np.exp(2j * np.pi * turns)
+            own = h[here : here + devices.size]
+            received[frame] = signatures @ (amplitude[devices, None] * own) + noise[frame - start]
+            here += devices.size
+        first += here
+    return received, channels
 
 
 def _labels(

@@ -79,8 +79,11 @@ class AMP:
             return self._run(chunk, pilots)
 
         posteriors, tau2, iterations = zip(*pilots.map(work, scalar=self.retuned), strict=True)
-        return Detection(
-            np.concatenate(posteriors), np.concatenate(iterations), {"effective_noise": np.concatenate(tau2)}
+        return Detection.of(
+            observation,
+            np.concatenate(posteriors),
+            np.concatenate(iterations),
+            {"effective_noise": np.concatenate(tau2)},
         )
 
     def _run(self, chunk: Chunk, pilots: Pilots) -> tuple[Real, Real, NDArray[np.int64]]:

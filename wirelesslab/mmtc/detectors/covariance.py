@@ -64,4 +64,4 @@ class Covariance:
     def detect(self, observation: Observation, /) -> Detection:
         """Return the detection of every frame."""
         posteriors = likelihood_ratio_readout(observation, self.powers(observation))
-        return Detection(posteriors, np.full(observation.num_frames, self.sweeps))
+        return Detection.of(observation, posteriors, np.full(observation.num_frames, self.sweeps))

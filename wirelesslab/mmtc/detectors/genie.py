@@ -19,7 +19,8 @@ class Genie:
     independently, and gains that are known or known by their law. Elsewhere it supposes the same as
     the detectors do and is no limit (`limits.why_no_limits`). Where the gains are known by their
     distribution only, the genie is told the others' gains and marginalises the device's own: still a
-    lower bound, somewhat looser.
+    lower bound, somewhat looser. Where devices do not arrive in step, the genie is told how the others
+    arrived, and sums over the ways in which the device itself may have: it does not know its delay.
 
     Attributes:
         truth: What the genie is told.
@@ -40,6 +41,7 @@ class Genie:
             raise ValueError(msg)
         powers = np.zeros((o.num_frames, o.num_devices, o.pilots_per_device))
         frame, device = np.nonzero(symbols)
-        powers[frame, device, symbols[frame, device] - 1] = self.truth.path_gain[device]
+        column = (symbols[frame, device] - 1) * o.states_per_pilot + self.truth.states[frame, device]
+        powers[frame, device, column] = self.truth.path_gain[device]
         posteriors = likelihood_ratio_readout(o, powers.reshape(o.num_frames, -1))
-        return Detection(posteriors, np.zeros(o.num_frames, dtype=np.int64))
+        return Detection.of(o, posteriors, np.zeros(o.num_frames, dtype=np.int64))

@@ -43,7 +43,7 @@ class OMP:
         support = np.concatenate(parts)
         mean_gain = np.repeat(o.gains.nodes @ o.gains.weights, o.pilots_per_device)
         posteriors = likelihood_ratio_readout(o, support * mean_gain)
-        return Detection(posteriors, support.sum(axis=1).astype(np.int64))
+        return Detection.of(o, posteriors, support.sum(axis=1).astype(np.int64))
 
     def _pursue(self, o: Observation, received: NDArray[np.complexfloating[Any, Any]], most: int) -> NDArray[np.bool_]:
         """Return the support of each frame, shape (frames, N Q)."""

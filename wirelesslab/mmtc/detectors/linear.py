@@ -44,7 +44,7 @@ class MatchedFilter:
             return block_map(gaussian_log_ratios(a, energy / tau2**2, o.gains, m), o.activity_prob)
 
         posteriors = np.concatenate(map_chunks(work, o.num_frames, max(1, 2**22 // (16 * n * q * m))))
-        return Detection(posteriors, np.ones(o.num_frames, dtype=np.int64))
+        return Detection.of(o, posteriors, np.ones(o.num_frames, dtype=np.int64))
 
 
 @dataclass(frozen=True)
@@ -66,4 +66,4 @@ class LMMSE:
         o = observation
         mean_gain = o.gains.nodes @ o.gains.weights
         powers = np.repeat(o.activity_prob / o.pilots_per_device * mean_gain, o.pilots_per_device)[None]
-        return Detection(likelihood_ratio_readout(o, powers, shared=True), np.ones(o.num_frames, dtype=np.int64))
+        return Detection.of(o, likelihood_ratio_readout(o, powers, shared=True), np.ones(o.num_frames, dtype=np.int64))

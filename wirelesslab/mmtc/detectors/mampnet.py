@@ -123,7 +123,8 @@ class MAMPNet:
             return _Run(self.network.parameters, shape, pilots, chunk, outer).detect()
 
         posteriors, noise = zip(*pilots.map(work), strict=True)
-        return Detection(
+        return Detection.of(
+            o,
             np.concatenate(posteriors),
             np.full(o.num_frames, shape.num_outputs, dtype=np.int64),
             {"effective_noise": np.concatenate(noise)},
@@ -133,7 +134,9 @@ class MAMPNet:
         from wirelesslab.mmtc import unfolded_graph
 
         posteriors = unfolded_graph.posteriors(self.network.parameters, self.network.architecture, observation)
-        return Detection(posteriors, np.full(observation.num_frames, self.network.architecture.num_outputs))
+        return Detection.of(
+            observation, posteriors, np.full(observation.num_frames, self.network.architecture.num_outputs)
+        )
 
 
 @cache
