@@ -173,7 +173,7 @@ def reliability(counts: xr.Dataset, replicate: str = "replicate") -> xr.Dataset:
     found: dict[str, tuple[list[str], NDArray[Any]]] = {}
 
     def put(name: str, errors: NDArray[Any], attempts: NDArray[Any], over: list[str], unit: float = 1.0) -> None:
-        rate, low, high = np.moveaxis(_rates(errors, attempts) * unit, -1, 0)
+        rate, low, high = np.moveaxis(rates_over_groups(errors, attempts) * unit, -1, 0)
         found.update({name: (over, rate), f"{name}_low": (over, low), f"{name}_high": (over, high)})
 
     errors, attempts = values("errors"), values("attempts")
@@ -205,8 +205,8 @@ def reliability(counts: xr.Dataset, replicate: str = "replicate") -> xr.Dataset:
     return result
 
 
-def _rates(errors: NDArray[Any], attempts: NDArray[Any]) -> NDArray[np.float64]:
-    """Rate and ends of its interval, with the last axis as clusters, shape (..., 3)."""
+def rates_over_groups(errors: NDArray[Any], attempts: NDArray[Any]) -> NDArray[np.float64]:
+    """Return rate and ends of its interval, shape (..., 3), with the last axis of the counts as clusters."""
     result = np.empty((*errors.shape[:-1], 3))
     for at in np.ndindex(errors.shape[:-1]):
         e, a = ([int(v) for v in side[at]] for side in (errors, attempts))
