@@ -8,22 +8,24 @@ from wirelesslab.mmtc.activity import (
     Independent,
     load_activity,
 )
+from wirelesslab.mmtc.antennas import UniformLinear, UniformPlanar
 from wirelesslab.mmtc.arrivals import ARRIVALS, CarrierOffset, Delayed, DelayedAndOffset, Synchronous
-from wirelesslab.mmtc.channels import FADINGS, Kronecker, Rayleigh, Rician
+from wirelesslab.mmtc.channels import FADINGS, Kronecker, LocalScattering, Rayleigh, Rician
 from wirelesslab.mmtc.detection import Assuming, Detection, Detector
 from wirelesslab.mmtc.gains import GAIN_LAWS, EqualGain, PathLoss, UniformGainDb
 from wirelesslab.mmtc.limits import limits
 from wirelesslab.mmtc.metrics import SymbolErrorTrial, error_counts, state_errors, symbol_error_trial, symbol_errors
 from wirelesslab.mmtc.pilots import CODEBOOKS, QPSK, Gaussian, PartialDFT, ZadoffChu
 from wirelesslab.mmtc.scenario import Scenario
+from wirelesslab.mmtc.sionna_channels import CDL, SIONNA_FADINGS, TDL, RMa, UMa, UMi
 from wirelesslab.mmtc.state_evolution import state_evolution
 from wirelesslab.mmtc.uplink import Cell, Observation, Truth, draw_cell, simulate
 
 __all__ = [
-    "ACTIVITY_LAWS", "ARRIVALS", "CODEBOOKS", "FADINGS", "GAIN_LAWS", "QPSK", "ActivityTrace", "Assuming",
-    "BetaBurst", "CarrierOffset", "Cell", "Clustered", "Delayed", "DelayedAndOffset", "Detection", "Detector",
-    "EqualGain", "Gaussian", "Independent", "Kronecker", "Observation", "PartialDFT", "PathLoss", "Rayleigh",
-    "Rician", "Scenario", "SymbolErrorTrial", "Synchronous", "Truth", "UniformGainDb", "ZadoffChu", "draw_cell",
-    "error_counts", "limits", "load_activity", "simulate", "state_errors", "state_evolution", "symbol_error_trial",
-    "symbol_errors",
+    "ACTIVITY_LAWS", "ARRIVALS", "CDL", "CODEBOOKS", "FADINGS", "GAIN_LAWS", "QPSK", "SIONNA_FADINGS", "TDL",
+    "ActivityTrace", "Assuming", "BetaBurst", "CarrierOffset", "Cell", "Clustered", "Delayed", "DelayedAndOffset",
+    "Detection", "Detector", "EqualGain", "Gaussian", "Independent", "Kronecker", "LocalScattering", "Observation",
+    "PartialDFT", "PathLoss", "RMa", "Rayleigh", "Rician", "Scenario", "SymbolErrorTrial", "Synchronous", "Truth",
+    "UMa", "UMi", "UniformGainDb", "UniformLinear", "UniformPlanar", "ZadoffChu", "draw_cell", "error_counts",
+    "limits", "load_activity", "simulate", "state_errors", "state_evolution", "symbol_error_trial", "symbol_errors",
 ]  # fmt: skip

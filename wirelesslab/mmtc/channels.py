@@ -5,7 +5,7 @@ correlation specs run by themselves.
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +13,12 @@ from scipy.linalg import cholesky, toeplitz
 from scipy.special import j0
 
 from wirelesslab import check
+from wirelesslab.mmtc.antennas import AntennaArray, UniformLinear, aperture, response
 from wirelesslab.mmtc.pilots import complex_normal
 from wirelesslab.units import db_to_linear
+
+AngularSpectrum = Literal["gaussian", "laplacian"]
+ANGULAR_SPECTRA: tuple[AngularSpectrum, ...] = ("gaussian", "laplacian")
 
 
 class Fading(Protocol):
@@ -98,4 +102,92 @@ class Kronecker:
         return np.asarray(toeplitz(self.correlation_coefficient ** np.arange(num_antennas)), dtype=complex)
 
 
-FADINGS: tuple[type[Fading], ...] = (Rayleigh, Rician, Kronecker)
+@dataclass(frozen=True, kw_only=True)
+class LocalScattering:
+    r"""Scatterers around each device: the waves of one device arrive within an angular spread.
+
+    Given the device's direction, h ~ CN(0, R) with
+    $R = \int p(\delta)\, a(\varphi + \delta) a(\varphi + \delta)^H d\delta$: the correlation follows from the
+    array and the angular power spectrum. The spectrum is cut at ±180° and, on its tails, where less than 1e-9 of
+    the power is left. With a fixed direction all devices share one correlation; with random ones each device
+    has its own, and `correlation` is their mean, under which h is no longer Gaussian.
+    References: Björnson, Hoydis and Sanguinetti, Massive MIMO Networks, 2017, section 2.6 (local scattering).
+
+    Attributes:
+        array: Where the antennas stand.
+        spread_deg: Standard deviation of the azimuth around the device's direction, in degrees.
+        azimuth_deg: φ, every device's direction from broadside, in degrees; None draws it for each
+            device and frame, uniformly in the sector.
+        sector_deg: Width of the sector around broadside for random directions, in degrees.
+        spectrum: Law of the deviation: "gaussian" or "laplacian".
+        zenith_deg: Direction of all waves from the vertical, in degrees; 90 is the horizon.
+    """
+
+    array: AntennaArray = UniformLinear()
+    spread_deg: float = 10.0
+    azimuth_deg: float | None = None
+    sector_deg: float = 120.0
+    spectrum: AngularSpectrum = "gaussian"
+    zenith_deg: float = 90.0
+
+    def __post_init__(self) -> None:
+        check.within(0.01, 180, spread_deg=self.spread_deg)
+        check.within(0, 360, sector_deg=self.sector_deg)
+        check.within(0, 180, zenith_deg=self.zenith_deg)
+        if self.azimuth_deg is not None:
+            check.finite(azimuth_deg=self.azimuth_deg)
+        check.one_of(ANGULAR_SPECTRA, spectrum=self.spectrum)
+
+    def draw(self, rng: np.random.Generator, num_channels: int, num_antennas: int) -> NDArray[np.complex128]:
+        """Return independent channel vectors, shape (num_channels, M)."""
+        if self.azimuth_deg is not None:
+            factor = _root(self.correlation(num_antennas))
+            return np.asarray(complex_normal(rng, (num_channels, num_antennas)) @ factor.T)
+        # The quadrature's rays with Gaussian weights have exactly the quadrature's correlation.
+        deviation, power = self._rays(num_antennas)
+        half = np.deg2rad(self.sector_deg) / 2
+        direction = rng.uniform(-half, half, num_channels)
+        h = np.empty((num_channels, num_antennas), dtype=np.complex128)
+        step = max(1, 2**22 // (deviation.size * num_antennas))
+        for start in range(0, num_channels, step):
+            phi = direction[start : start + step, None] + deviation
+            weight = np.sqrt(power) * complex_normal(rng, phi.shape)
+            waves = response(self.array, num_antennas, phi, np.deg2rad(self.zenith_deg))
+            h[start : start + step] = np.einsum("nk,nkm->nm", weight, waves, optimize=True)
+        return h
+
+    def correlation(self, num_antennas: int) -> NDArray[np.complex128]:
+        """Return R, or its mean over the sector, shape (M, M), by Gauss-Legendre quadrature to about 1e-9."""
+        deviation, power = self._rays(num_antennas)
+        directions, share = np.deg2rad([self.azimuth_deg or 0.0]), np.ones(1)
+        if self.azimuth_deg is None:
+            nodes, share = np.polynomial.legendre.leggauss(_num_nodes(self.array, num_antennas))
+            directions, share = nodes * np.deg2rad(self.sector_deg) / 2, share / 2
+        phi = (directions[:, None] + deviation).ravel()
+        waves = response(self.array, num_antennas, phi, np.deg2rad(self.zenith_deg))
+        weighted = waves * np.outer(share, power).ravel()[:, None]
+        return np.asarray(weighted.T @ waves.conj())
+
+    def _rays(self, num_antennas: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Deviations in radians and their powers, which sum to 1."""
+        spread = np.deg2rad(self.spread_deg)
+        nodes, weights = np.polynomial.legendre.leggauss(_num_nodes(self.array, num_antennas))
+        reach = min(np.pi, spread * (6.2 if self.spectrum == "gaussian" else 15.0))
+        away = (nodes + 1) / 2 * reach
+        density = np.exp(-((away / spread) ** 2) / 2 if self.spectrum == "gaussian" else -np.sqrt(2) * away / spread)
+        power = np.concatenate([weights * density, weights * density])
+        return np.concatenate([-away, away]), power / power.sum()
+
+
+def _num_nodes(array: AntennaArray, num_antennas: int) -> int:
+    """Nodes for half a spectrum: enough for its shape and for one turn of the phase between nodes or less."""
+    return 32 + int(np.ceil(8 * aperture(array, num_antennas)))
+
+
+def _root(correlation: NDArray[np.complex128]) -> NDArray[np.complex128]:
+    """A square root, also where rounding has made the smallest eigenvalues negative."""
+    values, vectors = np.linalg.eigh(correlation)
+    return np.asarray(vectors * np.sqrt(np.maximum(values, 0.0)))
+
+
+FADINGS: tuple[type[Fading], ...] = (Rayleigh, Rician, Kronecker, LocalScattering)
