@@ -218,7 +218,7 @@ def _beta(rank: float, silent: int, effect: float) -> tuple[float, float]:
 def _too_few(asked: float, silent: int, guarantee: Guarantee) -> None:
     msg = (
         f"asked: got a false-alarm rate of {asked:g} from {silent} silent devices, {guarantee!r}; expected a rate "
-        "within (0, 1) and silent devices well above one over it (and a frame's devices over it for 'at most on average'); "
+        "within (0, 1) and silent devices well above one over it (a frame's devices over it for 'at most on average'); "
         "learn from more frames or ask for a higher rate"
     )
     raise ValueError(msg)

@@ -7,6 +7,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from wirelesslab.mmtc.designed_pilots import Designed, OrthogonalBlocks
+
 
 class Codebook(Protocol):
     """A law of pilots, named by its configuration."""
@@ -93,7 +95,7 @@ class ZadoffChu:
         return np.asarray(np.exp(-2j * np.pi * phase / prime) / np.sqrt(pilot_length))
 
 
-CODEBOOKS: tuple[type[Codebook], ...] = (Gaussian, QPSK, PartialDFT, ZadoffChu)
+CODEBOOKS: tuple[type[Codebook], ...] = (Gaussian, QPSK, PartialDFT, ZadoffChu, OrthogonalBlocks, Designed)
 
 
 def complex_normal(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.complex128]:
