@@ -1,0 +1,29 @@
+"""Few shots: classes that are learned from one image or five, with what other classes taught before."""
+
+from wirelesslab.vision.few_shot.calibration import P3DC
+from wirelesslab.vision.few_shot.episodes import Drawn, Episodes, check_disjoint
+from wirelesslab.vision.few_shot.judgement import Paired, Pool, accuracies, paired, pooled, tune
+from wirelesslab.vision.few_shot.rivals import CentredNearestNeighbour, NearestNeighbour, PowerTransform
+from wirelesslab.vision.few_shot.rules import Anchors, Decider, Planes, Prior, Rule, prototypes
+
+__all__ = [
+    "P3DC",
+    "Anchors",
+    "CentredNearestNeighbour",
+    "Decider",
+    "Drawn",
+    "Episodes",
+    "NearestNeighbour",
+    "Paired",
+    "Planes",
+    "Pool",
+    "PowerTransform",
+    "Prior",
+    "Rule",
+    "accuracies",
+    "check_disjoint",
+    "paired",
+    "pooled",
+    "prototypes",
+    "tune",
+]

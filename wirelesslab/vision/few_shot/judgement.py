@@ -1,0 +1,182 @@
+"""How good rules are: accuracy of each episode, differences on the same episodes, and settings chosen beforehand.
+
+An episode is a cluster: its queries share their shots, so only episodes count as independent. Intervals are over draws
+of episodes from the images and classes at hand; they say nothing of other classes, for which worlds are drawn anew.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from wirelesslab import check
+from wirelesslab.replicas import Mean, mean
+from wirelesslab.stats import student_quantile
+from wirelesslab.threads import map_chunks
+from wirelesslab.vision import tuning
+from wirelesslab.vision.few_shot.episodes import Drawn, Episodes, check_disjoint
+from wirelesslab.vision.few_shot.rules import Floats, Prior, Rule
+
+CHUNK = 32  # episodes at a time: 32 of 80 images and 640 numbers take 6.5 MB
+
+R = TypeVar("R", bound=Rule)
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """Cached features of images with labels.
+
+    Attributes:
+        features: Shape (n, d).
+        labels: Shape (n,), whole numbers.
+        names: Of the classes by label, for messages.
+    """
+
+    features: Floats
+    labels: NDArray[np.int64]
+    names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check.array(self.features, (None, None), "n, d", name="features")
+        check.array(self.labels, (len(self.features),), "n", name="labels", because="n was set by features")
+
+
+def accuracies(
+    rules: Mapping[str, Rule], base: Pool, novel: Pool, drawn: Drawn, priors: Mapping[str, Prior] | None = None
+) -> dict[str, NDArray[np.float64]]:
+    """Return the accuracy of each rule in each episode, shape (episodes,), by the rules' names.
+
+    All rules see the same shots and queries. Episodes are decided in chunks of a fixed size on all cores; the result
+    does not depend on how many there are.
+
+    Args:
+        rules: By name.
+        base: Base classes.
+        novel: Classes that episodes are drawn of, other ones than `base` has.
+        drawn: Episodes among the images of `novel`.
+        priors: What rules took from the base classes, where that was done before; others are asked anew.
+
+    Raises:
+        ValueError: A class is base and novel, or episodes were drawn among other labels.
+    """
+    check_disjoint(np.unique(base.labels), np.unique(novel.labels))
+    if not np.array_equal(novel.labels[drawn.places], np.broadcast_to(drawn.classes[..., None], drawn.places.shape)):
+        msg = "drawn: its images have other classes in novel than when episodes were drawn; draw among novel.labels"
+        raise ValueError(msg)
+    known = {name: rule.prior(base.features, base.labels) for name, rule in rules.items() if name not in (priors or {})}
+    known |= dict(priors or {})
+    answers = drawn.answers()
+
+    def judge(part: slice) -> NDArray[np.float64]:
+        support, queries = drawn.support(novel.features, part), drawn.queries(novel.features, part)
+        right = [rule.calibrate(known[n], support).predict(queries) == answers for n, rule in rules.items()]
+        return np.array([found.mean(axis=-1) for found in right])
+
+    found = np.concatenate(map_chunks(judge, len(drawn), CHUNK), axis=1)
+    return dict(zip(rules, found, strict=True))
+
+
+@dataclass(frozen=True)
+class Paired:
+    """One rule against another on the same episodes.
+
+    Attributes:
+        first: Its name.
+        second: The other's.
+        difference: Mean of first minus second in accuracy, with its interval.
+    """
+
+    first: str
+    second: str
+    difference: Mean
+
+    @property
+    def wholly_above(self) -> bool:
+        """Whether the whole interval is above 0."""
+        return self.difference.low > 0
+
+
+def paired(found: Mapping[str, ArrayLike], first: str, second: str, confidence: float = 0.95) -> Paired:
+    """Return how much better `first` was than `second` on the same episodes.
+
+    Args:
+        found: Accuracies by rule, shape (episodes,).
+        first: A rule.
+        second: Another one.
+        confidence: Of the interval.
+    """
+    check.one_of(found, first=first, second=second)
+    return Paired(
+        first, second, pooled([np.asarray(found[first], float) - np.asarray(found[second], float)], confidence)
+    )
+
+
+def pooled(worlds: Sequence[ArrayLike], confidence: float = 0.95) -> Mean:
+    """Return the mean over worlds that count alike, with Student's interval over episodes within worlds.
+
+    Worlds are strata: the interval is of these worlds' mean, not of worlds to come; for those, take
+    `replicas.mean` of the worlds' means.
+
+    Args:
+        worlds: Of each world, accuracies or differences of its episodes, shape (episodes,).
+        confidence: Of the interval.
+
+    Raises:
+        ValueError: A world has fewer than two episodes.
+    """
+    check.positive_integer(worlds=len(worlds))
+    values = [np.asarray(world, float).ravel() for world in worlds]
+    if min(len(v) for v in values) < 2:
+        msg = "worlds: got one with fewer than 2 episodes, expected at least 2, or there is no interval"
+        raise ValueError(msg)
+    if len(values) == 1:
+        return mean(values[0], confidence)
+    middle = float(np.mean([v.mean() for v in values]))
+    parts = np.array([v.var(ddof=1) / len(v) for v in values])
+    degrees = int(parts.sum() ** 2 / np.sum(parts**2 / [len(v) - 1 for v in values])) if parts.sum() else 1
+    half = student_quantile(0.5 + confidence / 2, max(degrees, 1)) * float(np.sqrt(parts.sum())) / len(values)
+    return Mean(middle, middle - half, middle + half, sum(len(v) for v in values))
+
+
+def tune(
+    rules: Mapping[str, R],
+    grids: Mapping[str, Sequence[tuning.Settings]],
+    base: Pool,
+    validation: Pool,
+    episodes: Episodes,
+    log: Path | None = None,
+) -> dict[str, R]:
+    """Return rules with the settings that do best in episodes of validation classes.
+
+    Every rule gets a grid of the same size and the same episodes. Of equals, the setting that stands first is chosen.
+
+    Args:
+        rules: By name.
+        grids: For each of `rules`, fields and values to try, such as ``{"tau": 0.1}``.
+        base: Base classes.
+        validation: Classes that are neither base nor judged on later.
+        episodes: To draw among them; those judged on have another seed.
+        log: Where trials and choices are written (`vision.tuning`). None writes nothing.
+
+    Raises:
+        ValueError: Grids are of different sizes, or one is missing.
+    """
+    if set(rules) != set(grids):
+        msg = f"grids: got {sorted(grids)}, expected one for each of {sorted(rules)}"
+        raise ValueError(msg)
+    drawn = episodes.draw(validation.labels, validation.names)
+
+    def score(name: str, settings: Mapping[str, Any], _: int) -> float:
+        rule = _with(rules[name], settings)
+        return float(accuracies({name: rule}, base, validation, drawn)[name].mean())
+
+    chosen = tuning.tune(score, grids, (episodes.seed,), log)
+    return {name: _with(rule, chosen[name]) for name, rule in rules.items()}
+
+
+def _with(rule: R, settings: Mapping[str, Any]) -> R:
+    changed: R = replace(rule, **settings)  # type: ignore[type-var]
+    return changed
