@@ -3,6 +3,7 @@
 wirelesslab run train_mampnet                          (about 45 minutes on one core; --quick: 1 minute)
 wirelesslab run train_mampnet --setting distribution   (about 50 minutes)
 wirelesslab run train_mampnet --setting one-cell       (about 3 minutes)
+wirelesslab run train_mampnet --setting asynchronous   (about 8 minutes; goes on from the shipped network)
 
 Expect: most of the gain within the first thousand steps, then a slow fall. The folder receives a
 checkpoint every few seconds, from which the same command goes on after a crash, and at the end
@@ -20,9 +21,9 @@ import numpy as np
 from wirelesslab_sims._test_points import excluded
 
 from wirelesslab import check
-from wirelesslab.mmtc import EqualGain, PathLoss, UniformGainDb
+from wirelesslab.mmtc import CarrierOffset, Delayed, EqualGain, PathLoss, Synchronous, UniformGainDb, weight_files
 from wirelesslab.mmtc.mixture import ONE_CELL, Mixture, OneCell, Source
-from wirelesslab.mmtc.unfolded import Architecture
+from wirelesslab.mmtc.unfolded import Architecture, Parameters
 from wirelesslab.session import Session, Table
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
     from wirelesslab.mmtc.training import Plan
 
-Setting = Literal["known", "distribution", "one-cell"]
+Setting = Literal["known", "distribution", "one-cell", "asynchronous"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,9 +41,10 @@ class Config:
 
     Attributes:
         setting: What the network is for: gains "known" in cells of the whole range, gains known by
-            their "distribution", or "one-cell" with one set of pilots and parameters per device.
+            their "distribution", "one-cell" with one set of pilots and parameters per device, or
+            "asynchronous" with known gains, where most cells have devices that come late or off the carrier.
         steps: Gradient steps; 0 takes the setting's own number.
-        frames_per_step: Frames of a step, all in one cell.
+        frames_per_step: Frames of a step, all in one cell; 0 takes the setting's own number.
         layers: AMP iterations; 0 takes the setting's own number.
         passes: Refinement passes; -1 takes the setting's own number.
         refinement: What a pass sees; "setting" takes the setting's own.
@@ -51,9 +53,10 @@ class Config:
         schedule: All outputs at once, or one after the other.
         context_width: Hidden units of the context networks.
         block_width: Hidden units of the block refinement.
-        learning_rate: Of Adam.
+        learning_rate: Of Adam; 0 takes the setting's own number.
         patience: Validations without a new best before the training stops; 0 never does.
-        start: A trained network to start from; "" starts from plain AMP.
+        start: A trained network to start from; "setting" takes the setting's own, which is plain AMP but for
+            "asynchronous", which starts from the shipped network for known gains; "" starts from plain AMP.
         threads: Threads of TensorFlow; 0 takes one per core. Two bring little, and one makes two
             trainings with one seed equal.
         tensorboard: Write event files for TensorBoard into the folder.
@@ -61,7 +64,7 @@ class Config:
 
     setting: Setting = "known"
     steps: int = 0
-    frames_per_step: int = 48
+    frames_per_step: int = 0
     layers: int = 0
     passes: int = -1
     refinement: Literal["setting", "none", "block", "across", "covariance"] = "setting"
@@ -70,19 +73,23 @@ class Config:
     schedule: Literal["end-to-end", "layer-wise"] = "end-to-end"
     context_width: int = 48
     block_width: int = 16
-    learning_rate: float = 5e-3
+    learning_rate: float = 0.0
     patience: int = 0
-    start: str = ""
+    start: str = "setting"
     threads: int = 1
     tensorboard: bool = False
 
 
 QUICK: Mapping[str, Any] = {"steps": 200, "layers": 4, "frames_per_step": 24}
 
-STEPS: Mapping[Setting, int] = {"known": 10_000, "distribution": 10_000, "one-cell": 4_000}
+STEPS: Mapping[Setting, int] = {"known": 10_000, "distribution": 10_000, "one-cell": 4_000, "asynchronous": 1_500}
+RATES: Mapping[Setting, float] = {"known": 5e-3, "distribution": 5e-3, "one-cell": 5e-3, "asynchronous": 1e-3}
+FRAMES: Mapping[Setting, int] = {"known": 48, "distribution": 48, "one-cell": 48, "asynchronous": 24}
+STARTS: Mapping[Setting, str] = {"asynchronous": "known"}
 # Layers, passes and what a pass sees, as chosen on validation cells.
 SHAPES: Mapping[Setting, tuple[int, int, str]] = {
     "known": (6, 6, "covariance"), "distribution": (6, 5, "covariance"), "one-cell": (10, 1, "block"),
+    "asynchronous": (6, 6, "covariance"),
 }  # fmt: skip
 KNOWN_LAWS = (
     *(EqualGain(),) * 7, UniformGainDb(low_db=-3, high_db=3), UniformGainDb(low_db=-8, high_db=8), PathLoss(),
@@ -90,6 +97,11 @@ KNOWN_LAWS = (
 UNKNOWN_LAWS = (
     UniformGainDb(low_db=-3, high_db=3), UniformGainDb(low_db=-5, high_db=5), UniformGainDb(low_db=-10, high_db=10),
     PathLoss(), PathLoss(),
+)  # fmt: skip
+# Delays more often than offsets, and still some cells in step, which are not to be forgotten.
+ARRIVALS = (
+    Synchronous(), Delayed(max_delay_symbols=1), Delayed(max_delay_symbols=2), Delayed(max_delay_symbols=4),
+    Delayed(max_delay_symbols=4), CarrierOffset(max_offset=0.02, num_frequencies=3),
 )  # fmt: skip
 
 
@@ -99,6 +111,11 @@ def source(setting: Setting) -> Source:
         return ONE_CELL
     if setting == "known":
         return Mixture(gain_laws=KNOWN_LAWS, crowded_below=3.0, excluded=excluded())
+    if setting == "asynchronous":
+        return Mixture(
+            arrivals=ARRIVALS, most_columns=1400, gain_laws=KNOWN_LAWS, crowded_below=3.0, excluded=excluded(),
+            least_symbols_per_speaker=1.6,
+        )  # fmt: skip
     return Mixture(gain_laws=UNKNOWN_LAWS, gain_knowledge="distribution", crowded_below=3.0, excluded=excluded())
 
 
@@ -124,9 +141,21 @@ def plan(config: Config, seed: int, quick: bool = False) -> "Plan":
     steps = config.steps or STEPS[config.setting]
     sizes = {"validate_every": 50, "validation_cells": 8} if quick else {}
     return Plan(
-        steps=steps, frames_per_step=config.frames_per_step, schedule=config.schedule,
-        learning_rate=config.learning_rate, patience=config.patience, seed=seed, **sizes,
+        steps=steps, frames_per_step=config.frames_per_step or FRAMES[config.setting], schedule=config.schedule,
+        learning_rate=config.learning_rate or RATES[config.setting], patience=config.patience, seed=seed, **sizes,
     )  # fmt: skip
+
+
+def beginning(config: Config, shape: Architecture) -> Parameters | None:
+    """Return the parameters to start from; None for plain AMP."""
+    own = STARTS.get(config.setting, "")
+    if config.start not in ("", "setting"):
+        return weight_files.load(Path(config.start)).parameters
+    if config.start == "" or not own:
+        return None
+    shipped = weight_files.load(weight_files.SHIPPED / own)
+    # Another shape than the shipped one, as a quick look has it, starts from plain AMP.
+    return shipped.parameters if shipped.architecture == shape else None
 
 
 def main(config: Config, session: Session | None = None) -> "xr.Dataset":
@@ -138,17 +167,16 @@ def main(config: Config, session: Session | None = None) -> "xr.Dataset":
         raise ValueError(msg)
     shape = architecture(config)
 
-    from wirelesslab.mmtc import training, weight_files
+    from wirelesslab.mmtc import training
 
     if config.threads:
         training.use_threads(config.threads)
-    start = weight_files.load(Path(config.start)).parameters if config.start else None
     trained = training.fit(
         shape,
         source(config.setting),
         plan(config, session.seed, session.quick),
         folder=session.out,
-        start=start,
+        start=beginning(config, shape),
         watch=training.Watcher(quiet=session.quiet),
         tensorboard=session.out / "tensorboard" if config.tensorboard and session.out is not None else None,
     )

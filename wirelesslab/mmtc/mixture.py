@@ -1,11 +1,12 @@
 """Where training data comes from: cells drawn at random, or one cell again and again."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
 
 from wirelesslab import check
+from wirelesslab.mmtc.arrivals import Arrival, Synchronous
 from wirelesslab.mmtc.channels import Fading, Rayleigh
 from wirelesslab.mmtc.gains import EqualGain, GainKnowledge, GainLaw
 from wirelesslab.mmtc.limits import block_map_rates
@@ -13,6 +14,7 @@ from wirelesslab.mmtc.pilots import pilots_digest
 from wirelesslab.mmtc.scenario import Scenario
 from wirelesslab.mmtc.uplink import Cell, draw_cell
 from wirelesslab.mmtc.weight_files import TrainedFor
+from wirelesslab.results import ADDED_LATER
 from wirelesslab.rng import stream
 
 Shape = tuple[int, int, int, int]  # N, J, L, M
@@ -60,6 +62,8 @@ class Mixture:
         crowded_below: With a smaller L/(εN) a cell is crowded: others cause errors at any SNR, and the
             lower end of `single_user_ser` does not apply; 0 takes no cell for crowded.
         excluded: Shapes (N, J, L, M) that are kept for testing.
+        arrivals: How devices arrive: one of these; a law given twice comes twice as often.
+        most_columns: Cells with more columns, N times labels times states, are left out; they take long.
     """
 
     num_devices: tuple[int, int] = (50, 220)
@@ -75,6 +79,8 @@ class Mixture:
     single_user_ser: tuple[float, float] = (3e-6, 8e-2)
     crowded_below: float = 0.0
     excluded: tuple[Shape, ...] = ()
+    arrivals: tuple[Arrival, ...] = field(default=(Synchronous(),), metadata=ADDED_LATER)
+    most_columns: float = field(default=float("inf"), metadata=ADDED_LATER)
 
     def __post_init__(self) -> None:
         for name in ("num_devices", "pilot_length", "num_antennas", "activity_prob", "snr_db", "single_user_ser"):
@@ -91,7 +97,7 @@ class Mixture:
                 activity_prob=self.activity_prob[end],
                 snr_db=self.snr_db[end],
             )
-        for name in ("bits_per_device", "gain_laws", "fadings"):
+        for name in ("bits_per_device", "gain_laws", "fadings", "arrivals"):
             if not getattr(self, name):
                 msg = f"{name}: got none, expected at least one"
                 raise ValueError(msg)
@@ -107,10 +113,17 @@ class Mixture:
             s = scenario
             if (s.num_devices, s.bits_per_device, s.pilot_length, s.num_antennas) in self.excluded:
                 continue
+            if s.num_pilots * s.arrival.num_states > self.most_columns:
+                continue
             if s.load > 1 / self.least_symbols_per_speaker:
                 continue
             least = 0.0 if s.load * self.crowded_below > 1 else self.single_user_ser[0]
-            if least <= block_map_rates(s, s.noise_power, num_nodes=SCREENING_NODES).ser <= self.single_user_ser[1]:
+            in_step = replace(s, arrival=Synchronous())  # a rough rate will do, and only this one has a closed form
+            if (
+                least
+                <= block_map_rates(in_step, s.noise_power, num_nodes=SCREENING_NODES).ser
+                <= self.single_user_ser[1]
+            ):
                 return scenario
         msg = f"mixture: no cell of 1000 was of use; widen single_user_ser={self.single_user_ser} or the ranges"
         raise ValueError(msg)
@@ -129,6 +142,8 @@ class Mixture:
             gain_law=self.gain_laws[int(rng.integers(len(self.gain_laws)))],
             fading=self.fadings[int(rng.integers(len(self.fadings)))],
             gain_knowledge=self.gain_knowledge,
+            # With one law there is nothing to draw: the streams of earlier trainings stay as they were.
+            arrival=self.arrivals[0 if len(self.arrivals) == 1 else int(rng.integers(len(self.arrivals)))],
         )
 
     def cell(self, rng: np.random.Generator) -> Cell:
@@ -139,7 +154,10 @@ class Mixture:
         """Return the ranges."""
         return TrainedFor(
             num_devices=self.num_devices,
-            pilots_per_device=(2 ** min(self.bits_per_device), 2 ** max(self.bits_per_device)),
+            pilots_per_device=(
+                2 ** min(self.bits_per_device) * min(a.num_states for a in self.arrivals),
+                2 ** max(self.bits_per_device) * max(a.num_states for a in self.arrivals),
+            ),
             pilot_length=self.pilot_length,
             num_antennas=self.num_antennas,
             activity_prob=self.activity_prob,

@@ -38,6 +38,7 @@ from wirelesslab.rng import stream
 from wirelesslab.stats import Count
 from wirelesslab.tensorflow import tf
 
+Batch = tuple[Inputs, NDArray[np.int32], np.int32]  # inputs, labels sent (F, N), states of a pilot
 CHECKPOINT = "checkpoint.npz"
 MOST_NATS = 20.0  # cross-entropy of one device; a confident error in a broken frame must not rule a step
 LOSS_FLOOR = 2e-4  # nats per device below which a cell counts as learned
@@ -332,19 +333,22 @@ class _Training:
         ).hexdigest()
         self.writer = None if tensorboard is None else tf.summary.create_file_writer(str(tensorboard))
         symbols, scalar = tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([], tf.float32)
+        states = tf.TensorSpec([], tf.int32)
         weights = tf.TensorSpec([architecture.num_outputs], tf.float32)
         self._train = tf.function(
-            self._train_step, input_signature=[*signature(), symbols, weights, scalar], autograph=False
+            self._train_step, input_signature=[*signature(), symbols, states, weights, scalar], autograph=False
         )
-        self._judge = tf.function(self._judge_cell, input_signature=[*signature(), symbols], autograph=False)
+        self._judge = tf.function(self._judge_cell, input_signature=[*signature(), symbols, states], autograph=False)
 
     # --- one step and one validation ---------------------------------------------------------------
 
-    def _losses(self, outputs: list[Tensor], symbols: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean capped cross-entropy in nats per device, and errors, of each output."""
+    def _losses(self, outputs: list[Tensor], symbols: Tensor, states: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean capped cross-entropy in nats per device, and errors, of each output; states are summed over."""
         losses, errors = [], []
         labels = tf.transpose(symbols)  # (N, F)
-        for logits in outputs:
+        for columns in outputs:
+            n, q, f = tf.unstack(tf.shape(columns))
+            logits = tf.reduce_logsumexp(tf.reshape(columns, [n, q // states, states, f]), 2)
             whole = tf.transpose(tf.concat([tf.zeros_like(logits[:, :1]), logits], 1), [0, 2, 1])
             nats = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, whole)
             losses.append(tf.reduce_mean(tf.minimum(nats, MOST_NATS)))
@@ -353,10 +357,10 @@ class _Training:
         return tf.stack(losses), tf.stack(errors)
 
     def _train_step(self, *arguments: Tensor) -> Tensor:
-        *inputs, symbols, weights, rate = arguments
+        *inputs, symbols, states, weights, rate = arguments
         with tf.GradientTape() as tape:
             outputs = unfolded(self.variables, self.architecture, Inputs(*inputs))
-            losses, _ = self._losses(outputs, symbols)
+            losses, _ = self._losses(outputs, symbols, states)
             loss = tf.reduce_sum(weights * tf.math.log(losses + LOSS_FLOOR))
         variables = list(self.variables.values())
         gradients = tape.gradient(loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
@@ -366,24 +370,25 @@ class _Training:
         return losses[-1]
 
     def _judge_cell(self, *arguments: Tensor) -> tuple[Tensor, Tensor]:
-        *inputs, symbols = arguments
-        return self._losses(unfolded(self.variables, self.architecture, Inputs(*inputs)), symbols)
+        *inputs, symbols, states = arguments
+        return self._losses(unfolded(self.variables, self.architecture, Inputs(*inputs)), symbols, states)
 
-    def _batch(self, purpose: str, number: int, frames: int) -> tuple[Inputs, NDArray[np.int32]]:
+    def _batch(self, purpose: str, number: int, frames: int) -> Batch:
         rng = stream(self.plan.seed, purpose, number)
         cell = self.source.cell(rng)
         observation, truth = simulate(cell, rng, num_frames=frames)
         law, knowledge = cell.scenario.gain_law, cell.scenario.gain_knowledge
         gains = gain_prior(knowledge, law, cell.path_gain, self.plan.gain_nodes)
-        return real_inputs(replace(observation, gains=gains)), truth.symbols.astype(np.int32)
+        inputs = real_inputs(replace(observation, gains=gains))
+        return inputs, truth.symbols.astype(np.int32), np.int32(observation.states_per_pilot)
 
     def validate(self) -> None:
         """Judge the validation stream, note it, and keep the parameters if they are the best so far."""
         plan = self.plan
         loss, errors, log_ser, attempts = [], [], [], 0
         for cell in range(plan.validation_cells):
-            inputs, symbols = self._batch("validation", cell, plan.validation_frames)
-            nats, wrong = (part.numpy() for part in self._judge(*inputs, symbols))
+            inputs, symbols, states = self._batch("validation", cell, plan.validation_frames)
+            nats, wrong = (part.numpy() for part in self._judge(*inputs, symbols, states))
             loss.append(np.log(nats[-1] + 1e-6))
             errors.append(wrong)
             log_ser.append(np.log((wrong + 0.5) / symbols.size))
@@ -425,9 +430,9 @@ class _Training:
                 self.validate()
             with self._prefetched(self.step) as batches:
                 while not done:
-                    inputs, symbols = next(batches)
+                    batch = next(batches)
                     with _uninterrupted():
-                        self._learn(inputs, symbols)
+                        self._learn(*batch)
                         self.seconds = before + time.perf_counter() - began
                         done = self.step == self.plan.steps
                         if done or self.step % self.plan.validate_every == 0:
@@ -442,11 +447,11 @@ class _Training:
             raise
         return self._trained()
 
-    def _learn(self, inputs: Inputs, symbols: NDArray[np.int32]) -> None:
+    def _learn(self, inputs: Inputs, symbols: NDArray[np.int32], states: np.int32) -> None:
         """Take one step."""
         weights = self.plan.output_weights(self.step, self.architecture.num_outputs)
         rate = np.float32(self.plan.rate(self.step, self.architecture.num_outputs))
-        loss = float(np.log(self._train(*inputs, symbols, weights, rate).numpy() + LOSS_FLOOR))
+        loss = float(np.log(self._train(*inputs, symbols, states, weights, rate).numpy() + LOSS_FLOOR))
         self.smoothed = loss if self.step == 0 else 0.99 * self.smoothed + 0.01 * loss
         self.step += 1
 
@@ -472,7 +477,7 @@ class _Training:
         return Trained(network, self.history, last, self.step < self.plan.steps)
 
     @contextmanager
-    def _prefetched(self, first: int) -> Iterator[Iterator[tuple[Inputs, NDArray[np.int32]]]]:
+    def _prefetched(self, first: int) -> Iterator[Iterator[Batch]]:
         """Make the next batches in a thread, in order, while the current one is learned from."""
         ready: queue.Queue[Any] = queue.Queue(maxsize=3)
         stop = threading.Event()
@@ -492,7 +497,7 @@ class _Training:
             except BaseException as error:
                 put(error)
 
-        def take() -> Iterator[tuple[Inputs, NDArray[np.int32]]]:
+        def take() -> Iterator[Batch]:
             while True:
                 item = ready.get()
                 if isinstance(item, BaseException):

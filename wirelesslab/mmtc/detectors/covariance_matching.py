@@ -62,4 +62,4 @@ class CovarianceMatching:
     def detect(self, observation: Observation, /) -> Detection:
         """Return the detection of every frame; its iterations are the steps made."""
         powers, steps = self.powers(observation)
-        return Detection(likelihood_ratio_readout(observation, powers), steps)
+        return Detection.of(observation, likelihood_ratio_readout(observation, powers), steps)

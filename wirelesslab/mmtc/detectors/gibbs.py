@@ -45,8 +45,8 @@ class Gibbs:
     """
 
     chains: int = 2
-    burn_in: int = 20
-    sweeps: int = 40
+    burn_in: int = 40
+    sweeps: int = 20
     relocations: int = 2
     annealed: bool = True
     seed: int = 0
@@ -58,7 +58,7 @@ class Gibbs:
     @property
     def name(self) -> str:
         """What curves call it: Gibbs, and every option that is not the usual one."""
-        usual = (self.chains, self.burn_in, self.sweeps) == (2, 20, 40)
+        usual = (self.chains, self.burn_in, self.sweeps) == (2, 40, 20)
         words = ["Gibbs" if usual else f"Gibbs {self.chains}x{self.burn_in}+{self.sweeps}"]
         words += [] if self.relocations == 2 else [f"{self.relocations} relocations"]
         words += [] if self.annealed else ["cold"]
@@ -97,7 +97,7 @@ class Gibbs:
 
         map_chunks(work, o.num_frames, 1)
         used = np.full(o.num_frames, self.burn_in + self.sweeps, dtype=np.int64)
-        return Detection(posteriors, used, {"chain_disagreement": disagreement, "drift": drift})
+        return Detection.of(observation, posteriors, used, {"chain_disagreement": disagreement, "drift": drift})
 
     def _heats(self) -> NDArray[np.float64]:
         """The power of the likelihood in each sweep."""

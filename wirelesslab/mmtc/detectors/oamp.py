@@ -75,7 +75,7 @@ class OAMP:
 
         posteriors, tau2 = zip(*shared.map(work, scalar=True), strict=True)
         used = np.full(o.num_frames, self.iterations, dtype=np.int64)
-        return Detection(np.concatenate(posteriors), used, {"effective_noise": np.concatenate(tau2)})
+        return Detection.of(o, np.concatenate(posteriors), used, {"effective_noise": np.concatenate(tau2)})
 
     def _run(self, chunk: Chunk, pilots: Pilots, linear: "_LinearStep") -> tuple[Real, Real]:
         """Return posteriors (frames, N, Q + 1) and τ² (frames, iterations)."""
