@@ -104,17 +104,19 @@ class Assuming:
         noise_db: How far the noise power that it supposes lies above the true one, in dB. The matched
             filter and AMP measure their noise in each frame: they do not read it.
         mean_gain: Whether it takes every device's gain for the mean of what is known.
+        gain_db: How far the gains that it supposes lie above the true ones, in dB.
     """
 
     detector: Detector
     activity_prob: float | None = None
     noise_db: float = 0.0
     mean_gain: bool = False
+    gain_db: float = 0.0
 
     def __post_init__(self) -> None:
         if self.activity_prob is not None:
             check.probability(activity_prob=self.activity_prob)
-        check.finite(noise_db=self.noise_db)
+        check.finite(noise_db=self.noise_db, gain_db=self.gain_db)
 
     @property
     def name(self) -> str:
@@ -122,6 +124,7 @@ class Assuming:
         told = [f"ε={self.activity_prob:g}"] if self.activity_prob is not None else []
         told += [f"σ² {self.noise_db:+g} dB"] if self.noise_db else []
         told += ["mean gain"] if self.mean_gain else []
+        told += [f"β {self.gain_db:+g} dB"] if self.gain_db else []
         return f"{self.detector.name} ({', '.join(told) or 'told the truth'})"
 
     def detect(self, observation: Observation, /) -> Detection:
@@ -130,6 +133,8 @@ class Assuming:
         if self.mean_gain:
             mean = (gains.nodes @ gains.weights).mean()
             gains = GainPrior(np.full((observation.num_devices, 1), mean), np.ones(1))
+        if self.gain_db:
+            gains = GainPrior(gains.nodes * 10 ** (self.gain_db / 10), gains.weights)
         told = replace(
             observation,
             gains=gains,
