@@ -7,14 +7,17 @@ and what was wanted. Pixels are whole numbers from 0 to 255 in these files and x
 from wirelesslab.vision.formats.cifar import read_cifar, write_cifar
 from wirelesslab.vision.formats.folders import read_folders, write_folders
 from wirelesslab.vision.formats.idx import read_idx, read_mnist, write_idx, write_mnist
+from wirelesslab.vision.formats.masks import read_masks, write_masks
 
 __all__ = [
     "read_cifar",
     "read_folders",
     "read_idx",
+    "read_masks",
     "read_mnist",
     "write_cifar",
     "write_folders",
     "write_idx",
+    "write_masks",
     "write_mnist",
 ]
