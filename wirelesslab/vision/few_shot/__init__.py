@@ -1,8 +1,10 @@
 """Few shots: classes that are learned from one image or five, with what other classes taught before."""
 
 from wirelesslab.vision.few_shot.calibration import P3DC
+from wirelesslab.vision.few_shot.distributions import DistributionCalibration
 from wirelesslab.vision.few_shot.episodes import Drawn, Episodes, check_disjoint
 from wirelesslab.vision.few_shot.judgement import Paired, Pool, accuracies, paired, pooled, tune
+from wirelesslab.vision.few_shot.logistic import LogisticRegression
 from wirelesslab.vision.few_shot.rivals import CentredNearestNeighbour, NearestNeighbour, PowerTransform
 from wirelesslab.vision.few_shot.rules import Anchors, Decider, Planes, Prior, Rule, prototypes
 
@@ -11,8 +13,10 @@ __all__ = [
     "Anchors",
     "CentredNearestNeighbour",
     "Decider",
+    "DistributionCalibration",
     "Drawn",
     "Episodes",
+    "LogisticRegression",
     "NearestNeighbour",
     "Paired",
     "Planes",

@@ -113,7 +113,9 @@ def matched(features: ArrayLike, *, name: str, axes: str, dimension: int | None 
         raise ValueError(msg)
     if array.dtype.kind != "f":
         return array.astype(np.float64)
-    if not np.isfinite(array.sum(dtype=np.float64)):  # one pass in place of three; only then look where
+    with np.errstate(over="ignore", invalid="ignore"):
+        finite = np.isfinite(array.sum())  # one pass; a sum of finite numbers may overflow: only then look closer
+    if not finite:
         check.array(array, array.shape, ", ".join("." * array.ndim), name=name)
     return array
 
