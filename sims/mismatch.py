@@ -224,7 +224,8 @@ def table(result: "xr.Dataset") -> Table:
             rows.append([cell, case, *(_ratio(point.sel(detector=name)) for name in names)])
     note = (
         "ratio of symbol error rates, misled over told the truth on common air (correlation, clusters: over\n"
-        "independent air of the same power and mean activity), and its 95 % interval, paired by cell; -: a side without errors"
+        "independent air of the same power and mean activity), and its 95 % interval,\n"
+        "paired by cell; -: a side without errors"
     )
     return Table("What a wrong belief costs", ["cell", "what is wrong", *names], rows, note)
 
