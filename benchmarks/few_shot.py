@@ -8,35 +8,10 @@ import numpy as np
 from benchmarks.timing import verdict
 from wirelesslab.rng import stream
 from wirelesslab.threads import one_thread
-from wirelesslab.vision.few_shot import (
-    P3DC,
-    CentredNearestNeighbour,
-    DistributionCalibration,
-    Episodes,
-    LogisticRegression,
-    NearestNeighbour,
-    Pool,
-    PowerTransform,
-    Rule,
-    accuracies,
-)
+from wirelesslab.vision.few_shot import DistributionCalibration, Episodes, Pool, accuracies, line_up
 
 BASE, NOVEL, IMAGES = 64, 20, 100
 EPISODES, PUBLISHED_EPISODES = 1000, 64
-
-
-def rules(shots: int) -> dict[str, Rule]:
-    """Return every rule by name."""
-    return {
-        "nearest neighbour": NearestNeighbour(),
-        "centred": CentredNearestNeighbour(),
-        "power of shots": PowerTransform(),
-        "power of both": PowerTransform(queries_too=True),
-        "logistic regression": LogisticRegression(),
-        "calibrated distributions": DistributionCalibration(),
-        "P3DC, paper": P3DC.published(shots),
-        "P3DC, scale-free": P3DC.scale_free(shots),
-    }
 
 
 def pools(dimension: int) -> tuple[Pool, Pool]:
@@ -58,7 +33,7 @@ def main() -> bool:
             base, novel = pools(dimension)
             for shots in (1, 5):
                 drawn = Episodes(shots=shots, count=EPISODES).draw(novel.labels)
-                found, took = rules(shots), {}
+                found, took = line_up(shots), {}
                 priors = {name: rule.prior(base.features, base.labels) for name, rule in found.items()}
                 few = Episodes(shots=shots, count=8).draw(novel.labels)
                 accuracies(found, base, novel, few, priors)

@@ -4,11 +4,13 @@ from wirelesslab.vision.few_shot.calibration import P3DC
 from wirelesslab.vision.few_shot.distributions import DistributionCalibration
 from wirelesslab.vision.few_shot.episodes import Drawn, Episodes, check_disjoint
 from wirelesslab.vision.few_shot.judgement import Paired, Pool, accuracies, paired, pooled, tune
+from wirelesslab.vision.few_shot.line_up import GRIDS, line_up
 from wirelesslab.vision.few_shot.logistic import LogisticRegression
 from wirelesslab.vision.few_shot.rivals import CentredNearestNeighbour, NearestNeighbour, PowerTransform
 from wirelesslab.vision.few_shot.rules import Anchors, Decider, Planes, Prior, Rule, prototypes
 
 __all__ = [
+    "GRIDS",
     "P3DC",
     "Anchors",
     "CentredNearestNeighbour",
@@ -26,6 +28,7 @@ __all__ = [
     "Rule",
     "accuracies",
     "check_disjoint",
+    "line_up",
     "paired",
     "pooled",
     "prototypes",

@@ -1,8 +1,8 @@
 r"""Logistic regression on the shots, for all episodes at once.
 
 The loss is scikit-learn's: 1/2 |W|^2 + C sum_i -log softmax(W x_i + b) at the right class, the bias free. Weights lie
-in the span of the samples, so few samples of many numbers are first written in coordinates that keep their products; and
-since the bias is free, samples may be centred.
+in the span of the samples, so few samples of many numbers are first written in coordinates that keep their products;
+and since the bias is free, samples may be centred.
 
 The solver is L-BFGS. It starts from a bound of the Hessian, for the curvature of a softmax is at most half the identity
 for every sample (Boehning): in few dimensions one matrix per episode, inverted once; in many, its mean diagonal. Steps
