@@ -32,6 +32,8 @@ from wirelesslab.mmtc.limits import block_map_rates, why_no_closed_forms, why_no
 from wirelesslab.mmtc.mixture import Mixture
 from wirelesslab.results import describe
 from wirelesslab.rng import stream
+from wirelesslab.services.frames import HEARD, Frames, InLoop
+from wirelesslab.services.framing import Framing
 
 LAWS = (
     *(law() for law in ARRIVALS),
@@ -374,3 +376,20 @@ def test_two_runs_with_one_seed_are_equal():
     (first, truth), (second, same) = (simulate(scenario, stream(9), num_frames=3) for _ in range(2))
     assert np.array_equal(first.received, second.received)
     assert np.array_equal(truth.states, same.states)
+
+
+def test_a_slot_lasts_until_the_latest_pilot_is_there():
+    late = Framing.of(replace(LIGHT, arrival=Delayed(max_delay_symbols=4)), symbol_s=1e-3, guard_s=0.01)
+    assert late.slot_s == pytest.approx(0.054, rel=1e-12)
+    assert late.spoken_s == pytest.approx(0.04, rel=1e-12)
+
+
+def test_messages_go_over_a_radio_whose_devices_come_late():
+    late = replace(TINY, snr_db=20.0, num_antennas=8, arrival=Delayed(max_delay_symbols=2))
+    radio = InLoop(late, AMP())
+    frames = Frames(
+        slot=np.arange(20), cell=np.zeros(20, np.int64), codebook=np.zeros(20, np.int64),
+        first=np.arange(21), label=np.arange(20) % 5, activity_prob=np.full(20, np.nan),
+    )  # fmt: skip
+    heard = radio.hear(frames, 7)
+    assert np.count_nonzero(heard.outcome == HEARD) >= 18  # alone, at 20 dB

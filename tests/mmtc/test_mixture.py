@@ -233,7 +233,7 @@ def test_the_test_points_have_a_single_user_limit_that_leaves_errors_to_count():
         assert block_map_rates(scenario, scenario.noise_power).ser <= 3e-2, point
 
 
-@pytest.mark.parametrize("setting", ["known", "distribution"])
+@pytest.mark.parametrize("setting", ["known", "distribution", "asynchronous"])
 def test_no_training_mixture_can_give_a_test_point(setting):
     mixture = train_mampnet.source(setting)
     assert isinstance(mixture, Mixture)

@@ -13,7 +13,7 @@ import pytest
 
 from tests.mmtc.trainings import CELL, LAYERS, WHOLE, plan
 from tests.trials import ROOT
-from wirelesslab.mmtc import simulate, symbol_errors, training
+from wirelesslab.mmtc import Delayed, DelayedAndOffset, simulate, symbol_errors, training
 from wirelesslab.mmtc.detectors import AMP, MAMPNet
 from wirelesslab.mmtc.mixture import OneCell
 from wirelesslab.mmtc.training import CHECKPOINT, CheckpointError, Plan, fit
@@ -121,6 +121,26 @@ def test_a_trained_network_errs_less_than_amp_on_frames_that_it_has_not_seen(hel
     for iterations in (LAYERS.num_layers, 20):
         amp = symbol_errors(AMP(iterations=iterations).detect(observation), truth)
         assert learned.errors < 0.7 * amp.errors
+
+
+@pytest.mark.parametrize(
+    "arrival", [Delayed(max_delay_symbols=2), DelayedAndOffset(max_delay_symbols=1, num_frequencies=2)], ids=repr
+)
+def test_where_devices_come_late_the_loss_is_of_labels_and_starts_at_amp_s(arrival):
+    late = replace(CELL, scenario=replace(CELL.scenario, arrival=arrival))
+    sizes = plan(steps=1, validation_cells=2, validation_frames=32)
+    first = fit(LAYERS, late, sizes).history[0]
+    errors = attempts = 0
+    for number in range(2):
+        rng = stream(sizes.seed, "validation", number)
+        observation, truth = simulate(late.cell(rng), rng, num_frames=32)
+        found = MAMPNet.untrained(LAYERS).detect(observation)
+        amp = AMP(iterations=LAYERS.num_layers).detect(observation)
+        np.testing.assert_allclose(found.posteriors, amp.posteriors, atol=2e-3)
+        errors, attempts = errors + symbol_errors(amp, truth).errors, attempts + truth.symbols.size
+    assert first.attempts == attempts
+    # Of some 300 errors; single precision may turn a label or two that are on the edge.
+    assert abs(first.errors[-1] - errors) <= 3
 
 
 def test_a_trained_network_says_what_it_has_seen(helpful):

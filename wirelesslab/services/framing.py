@@ -90,10 +90,10 @@ class Framing:
 
     @classmethod
     def of(cls, scenario: Scenario, *, symbol_s: float, guard_s: float = 0.0, **rules: Any) -> "Framing":
-        """Return the framing in which a frame takes the scenario's pilots and a guard.
+        """Return the framing in which a frame takes the scenario's pilots, the largest delay and a guard.
 
         Args:
-            scenario: Gives the pilots' length, J and N.
+            scenario: Gives the pilots' length, the largest delay, J and N.
             symbol_s: Time of a pilot symbol.
             guard_s: Silence after a frame.
             rules: The other fields.
@@ -106,7 +106,7 @@ class Framing:
         check.within(0, 1e6, guard_s=guard_s)
         spoken_s = scenario.pilot_length * symbol_s
         return cls(
-            slot_s=spoken_s + guard_s, spoken_s=spoken_s, num_devices=scenario.num_devices,
+            slot_s=scenario.window_length * symbol_s + guard_s, spoken_s=spoken_s, num_devices=scenario.num_devices,
             bits_per_frame=scenario.bits_per_device, **rules,
         )  # fmt: skip
 
