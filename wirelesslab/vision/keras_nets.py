@@ -106,12 +106,10 @@ def stepped(
     fresh, memory = update.step(
         values, state.part("optimizer"), arrays[: len(values)], step, rate_factor=rate_factor
     )  # fmt: skip
-    moved = {n: np.asarray(a, np.float32) for n, a in zip(moments, arrays[len(values) :], strict=True)}
-    after = State(state.arrays, {**state.numbers, "step": step + 1})
-    for part in parts:
-        names = {n: n if part == "weights" else f"{part}/{n}" for n in state.part(part)}
-        after = after.with_part(part, {n: fresh[full] for n, full in names.items()})
-    return after.with_part("statistics", moved).with_part("optimizer", memory)
+    moved = {n if n.partition("/")[0] in parts[1:] else f"weights/{n}": w for n, w in fresh.items()}
+    moved |= {f"statistics/{n}": np.asarray(a, np.float32) for n, a in zip(moments, arrays[len(values) :], strict=True)}
+    moved |= {f"optimizer/{n}": a for n, a in memory.items()}
+    return State({n: moved.get(n, a) for n, a in state.arrays.items()}, {**state.numbers, "step": step + 1})
 
 
 def travelling(state: State, parts: Sequence[str] = WEIGHTS) -> dict[str, str]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wirelesslab import check
+from wirelesslab.vision.backbones import is_seed
 from wirelesslab.vision.data import Data
 from wirelesslab.vision.fitting import fit_epochs
 from wirelesslab.vision.keras_nets import (
@@ -328,8 +329,21 @@ def _compiled(
     net = Net(tf.keras.Model(plain.inputs, [plain.outputs[0], plain.get_layer("features").output], name=name))
     still = {} if collapse is None else collapse.fixed(width, num_classes)
 
-    def slopes(weights: Any, moments: Any, branch: Any, seeds: Any, images: Any, labels: Any, counts: Any) -> Any:
-        followed = [*weights, *branch.values()]
+    weights, moments = (
+        [tf.TensorSpec(v.shape, tf.float32) for v in variables if not is_seed(v)]
+        for variables in (net.model.trainable_variables, net.model.non_trainable_variables)
+    )
+    seeds = [tf.TensorSpec(v.shape, tf.int64) for v in net.model.non_trainable_variables if is_seed(v)]
+    images = tf.TensorSpec((None, *net.model.inputs[0].shape[1:]), tf.float32)
+    labels = tf.TensorSpec(images.shape[:3], tf.int32)
+    learned = {} if collapse is None else collapse.learned(width, num_classes, 0)
+    branch = {name: tf.TensorSpec(array.shape, tf.float32) for name, array in learned.items()}
+    counts = Counted(*(tf.TensorSpec((num_classes,), tf.float32) for _ in Counted._fields))
+
+    asked = (weights, moments, branch, seeds, images, labels, counts)
+
+    def learn(weights: Any, moments: Any, branch: Any, seeds: Any, images: Any, labels: Any, counts: Any) -> Any:
+        followed = [*weights, *(branch[name] for name in learned)]
         with tf.GradientTape() as tape:
             tape.watch(followed)
             (logits, features), moved = net.learning(weights, moments, seeds, images)
@@ -338,4 +352,8 @@ def _compiled(
                 loss += collapse.loss(features, labels, {**still, **branch}, counts)
         return loss, tape.gradient(loss, followed, unconnected_gradients="zero"), moved
 
-    return net, tf.function(slopes, reduce_retracing=True), tf.function(net.seeing, reduce_retracing=True)
+    def see(weights: Any, moments: Any, images: Any) -> Any:
+        return net.seeing(weights, moments, images)
+
+    seeing = tf.function(see, input_signature=(weights, moments, images))
+    return net, tf.function(learn, input_signature=asked), seeing
