@@ -346,6 +346,10 @@ def test_a_mixture_in_step_draws_the_cells_that_it_always_drew():
         (lambda: CarrierOffset(max_offset=0.0, num_frequencies=3), "num_frequencies: got 3 in a band of width 0"),
         (lambda: DelayedAndOffset(max_delay_symbols=100, num_frequencies=100), "num_states"),
         (lambda: Scenario(arrival=Delayed), "arrival: got .* expected a law with its numbers, such as Delayed"),
+        (
+            lambda: Scenario(arrival=Rayleigh()),
+            "arrival: got Rayleigh.* expected a law with its numbers, such as Delayed",
+        ),
         (lambda: Delayed(max_delay_symbols=2).delays([3]), "states: got 3 to 3, expected 0..2, or -1"),
         (lambda: Delayed(max_delay_symbols=2).delays([0.5]), "states: got an array of float64, expected whole"),
         (

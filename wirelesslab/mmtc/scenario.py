@@ -69,8 +69,8 @@ class Scenario:
             ("activity_law", "BetaBurst()"),
             ("arrival", "Delayed(max_delay_symbols=4)"),
         ):
-            law = getattr(self, name)
-            if isinstance(law, type) or not hasattr(law, "draw"):
+            law, verb = getattr(self, name), "expand" if name == "arrival" else "draw"
+            if isinstance(law, type) or not hasattr(law, verb):
                 msg = f"{name}: got {law!r}, expected a law with its numbers, such as {example}"
                 raise TypeError(msg)
 
