@@ -22,6 +22,7 @@ SMALL = {
     "mampnet_ablation": "--variants base,no-refinement --steps 4 --layers 2 --passes 1 --seeds 1 --draws 2 --frames 8",
     "mampnet_mismatch": "--assumed-activity 1,4 --assumed-noise-db 0 --snr-db 0 --k-factor-db 6 --correlation 0,0.9"
     " --activity-law independent --min-batches 2 --max-batches 2 --frames-per-batch 6",
+    "asynchronous": "--delays 0,2 --frequencies 2 --draws 2 --frames 4",
     "mampnet_calibration": "--detectors mampnet,amp-block --replicates 3 --cells-per-replicate 1 --frames-per-batch 8",
     "queues_against_theory": "--loads 0.5 --effort 0.01 --replicas 3 --fair-window-slots 1000",
     "slice_isolation": "--floods 1,10 --link-s 0.5 --cell-s 0.5 --replicas 3",
@@ -48,6 +49,7 @@ SMALL = {
     "agents_against_rules": "--tasks twin_sync --trainings 2 --steps-share 0.01 --episodes-share 0.1",
     "agent_generalisation": "--tasks placement,slice_alloc --trainings 2 --steps-share 0.003 --total-loads 0.5"
     " --rounds 1 --phase-steps 4 --short-phase-steps 2 --placed-episodes 2 --num-edges 2 --arrivals-per-s 2",
+    "rare_classes": "--parts deeplab --small-replicas 2 --steps 2 --train 16 --test 40",
     "growth": "--users 200,400,2000 --fit-from 100 --rounds 2 --processes 1",
 }
 

@@ -15,6 +15,7 @@ from wirelesslab import check
 from wirelesslab.services.inference_images import EncodedImages, answer_sizes
 from wirelesslab.vision.data import Data
 from wirelesslab.vision.method import Method, State
+from wirelesslab.vision.segmentation_metrics import PixelCounts
 
 OPERATIONS_PER_MAC = 2
 PASSES = 3  # `Method.operations` counts learning: forward once, backward twice as many
@@ -25,6 +26,34 @@ def same_label(predicted: Any, data: Data) -> NDArray[np.bool_]:
     """Return where the predicted class is the true one, shape (images,)."""
     found = check.array(predicted, (len(data),), "n", name="predicted", because="n was set by the images")
     return np.asarray(found == data.labels)
+
+
+@dataclass(frozen=True)
+class GoodMask:
+    """Judges masks: one is right when the classes that are in the picture are found well enough, rare ones too.
+
+    For each class that is in a picture, intersection over union within this picture; right is a picture whose mean over
+    these classes is large enough. A share of pixels would not do: who says nothing but sky and meadow may have most of
+    them. A picture without a labelled pixel is not right: nobody can say that it is.
+
+    Attributes:
+        least: The smallest mean that is right; our choice.
+    """
+
+    least: float = 0.6
+
+    def __post_init__(self) -> None:
+        check.probability(least=self.least)
+
+    def __call__(self, predicted: Any, data: Data) -> NDArray[np.bool_]:
+        """Return where masks, shape (images, h, w), are right, shape (images,)."""
+        check.one_of(data.truth, truth="pixel_labels")
+        counts = PixelCounts.of(predicted, data.truth["pixel_labels"], data.num_classes)
+        there = counts.there > 0
+        iou = counts.both / np.maximum(counts.there + counts.said - counts.both, 1)
+        num = there.sum(axis=1)
+        mean = np.sum(iou * there, axis=1) / np.maximum(num, 1)
+        return np.asarray((mean >= self.least) & (num > 0))
 
 
 @dataclass(frozen=True, eq=False)

@@ -100,7 +100,7 @@ class DistributedTraining:
     @classmethod
     def of(
         cls, method: Trainable, wire: Wire, data: Data, *, workers: Sequence[str], server: str, slice: Slice | str,
-        batch: int, steps: int, seed: int = 0, costs: Costs | None = None, **options: Any,
+        batch: int, steps: int, seed: int = 0, costs: Costs | None = None, truth: str | None = None, **options: Any,
     ) -> "DistributedTraining":  # fmt: skip
         """Return a method's training on even shards of its data.
 
@@ -115,14 +115,19 @@ class DistributedTraining:
             steps: When training ends.
             seed: Of the weights, shards, batches and codes.
             costs: When None, two operations for each of the method's multiply-adds, and `Costs.per_value` for the rest.
+            truth: What of `data.truth` is learned in place of labels, such as "pixel_labels" by a `Segmenter`. One that
+                asks how frequent classes are is told so before (`Segmenter.counts`): a worker sees its shard alone.
             options: The constructor's other arguments.
 
         Raises:
             ValueError: A shard holds less than a batch, or as the constructor says.
         """
         train, num = data.only("train") if data.splits else data, len(workers)
+        if truth is not None:
+            check.one_of(train.truth, truth=truth)
+        told = train.labels if truth is None else train.truth[truth]
         replicas = [
-            Replica(method, wire, ShuffledBatches(train.images[p], train.labels[p], batch, seed, w), seed, w, num)
+            Replica(method, wire, ShuffledBatches(train.images[p], told[p], batch, seed, w), seed, w, num)
             for w, p in enumerate(shards_of(train.labels, num, seed))
         ]
         if costs is None:
