@@ -212,17 +212,38 @@ def likelihood_ratio_readout(observation: Observation, powers: Real, *, shared: 
         return _shared_readout(o, pilots, powers[0], noise_power)
 
     def work(part: slice) -> Real:
-        gamma = powers[part].astype(np.float64)
-        inverse = _inverse_covariance(pilots, gamma, noise_power)
-        whitened = inverse @ pilots  # (frames, L, K)
-        a, mixing = _without_own(pilots, whitened, gamma, q)
-        cross = np.swapaxes(whitened.conj(), 1, 2) @ o.received[part].astype(np.complex128)
-        alone = np.linalg.solve(mixing, cross.reshape(-1, n, q, o.num_antennas))
+        received = o.received[part].astype(np.complex128)
+        a, alone = leave_one_out(pilots, powers[part].astype(np.float64), noise_power, received, q)
         b = np.sum(alone.real**2 + alone.imag**2, axis=-1)
         return block_map(gaussian_log_ratios(a, b, o.gains, o.num_antennas), o.activity_prob)
 
     chunk = max(1, 2**21 // (16 * n * q * (length + q)))
     return np.concatenate(map_chunks(work, o.num_frames, chunk))
+
+
+def leave_one_out(
+    pilots: NDArray[np.complex128],
+    powers: Real,
+    noise_power: float,
+    received: NDArray[np.complex128],
+    pilots_per_device: int,
+) -> tuple[Real, NDArray[np.complex128]]:
+    """Return what each device's pilots say when the others' powers are given.
+
+    Args:
+        pilots: S, shape (L, N Q).
+        powers: γ, shape (frames, N Q).
+        noise_power: σ².
+        received: Y, shape (frames, L, M).
+        pilots_per_device: Q.
+
+    Returns:
+        s^H Σ_-n^-1 s, shape (frames, N, Q), and s^H Σ_-n^-1 Y, shape (frames, N, Q, M).
+    """
+    whitened = _inverse_covariance(pilots, powers, noise_power) @ pilots  # (frames, L, K)
+    a, mixing = _without_own(pilots, whitened, powers, pilots_per_device)
+    cross = np.swapaxes(whitened.conj(), 1, 2) @ received
+    return a, np.linalg.solve(mixing, cross.reshape(*a.shape, received.shape[2]))
 
 
 def _shared_readout(o: Observation, pilots: NDArray[np.complex128], gamma: Real, noise_power: float) -> Real:

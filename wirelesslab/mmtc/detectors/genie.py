@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wirelesslab.mmtc.detection import Detection, likelihood_ratio_readout
 from wirelesslab.mmtc.uplink import Observation, Truth
@@ -35,6 +36,15 @@ class Genie:
         Raises:
             ValueError: The truth is not that of the observed frames.
         """
+        posteriors = likelihood_ratio_readout(observation, self.powers(observation))
+        return Detection.of(observation, posteriors, np.zeros(observation.num_frames, dtype=np.int64))
+
+    def powers(self, observation: Observation, /) -> NDArray[np.float64]:
+        """Return the true power on every column of the pilots, shape (frames, N Q).
+
+        Raises:
+            ValueError: The truth is not that of the observed frames.
+        """
         o, symbols = observation, self.truth.symbols
         if symbols.shape != (o.num_frames, o.num_devices):
             msg = f"truth: got symbols {symbols.shape}, expected (frames={o.num_frames}, N={o.num_devices})"
@@ -43,5 +53,4 @@ class Genie:
         frame, device = np.nonzero(symbols)
         column = (symbols[frame, device] - 1) * o.states_per_pilot + self.truth.states[frame, device]
         powers[frame, device, column] = self.truth.path_gain[device]
-        posteriors = likelihood_ratio_readout(o, powers.reshape(o.num_frames, -1))
-        return Detection.of(o, posteriors, np.zeros(o.num_frames, dtype=np.int64))
+        return powers.reshape(o.num_frames, -1)
