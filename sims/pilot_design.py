@@ -60,7 +60,7 @@ class Config:
     codebooks: tuple[str, ...] = ("gaussian", "qpsk", "partialdft", "zadoffchu", "orthogonalblocks", "designed")
     detectors: tuple[str, ...] = ("amp-block", "covariance", "mampnet")
     replicates: int = 20
-    frames: int = 96
+    frames: int = 192
 
 
 QUICK: Mapping[str, Any] = {"replicates": 4, "frames": 32}
