@@ -289,7 +289,7 @@ def _draw_kept(result: "xr.Dataset") -> "Figure":
     from matplotlib.figure import Figure
 
     points, names = ([str(v) for v in result[name].values] for name in ("point", "detector"))
-    figure = Figure(figsize=(2 + 2.4 * len(points), 1.8 + 0.42 * len(names)), layout="constrained")
+    figure = Figure(figsize=(2 + 2.1 * len(points), 2.6 + 0.44 * len(names)), layout="constrained")
     axes = figure.subplots(2, len(points), sharey=True, sharex="row", squeeze=False)
     for column, point in enumerate(points):
         kept, believed, here = *axes[:, column], result.sel(point=point)
@@ -312,8 +312,10 @@ def _draw_kept(result: "xr.Dataset") -> "Figure":
         believed.set_xlabel("ECE, “speaks”", fontsize=9)
     axes[0, 0].set_yticks(range(len(names)), names, fontsize=8)
     axes[0, 0].invert_yaxis()
-    axes[0, -1].legend(fontsize=7)
-    axes[1, -1].legend(fontsize=7)
+    axes[1, 0].set_xlim(left=1e-5)
+    entries = [axis.get_legend_handles_labels() for axis in axes[:, 0]]
+    handles, labels = ([*upper, *lower] for upper, lower in zip(*entries, strict=True))
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=9)
     kept_of = "{} of {}".format(*held(result))
     figure.suptitle(
         f"Above: false-alarm rate on fresh frames over what was asked, 95 % intervals by cell ({kept_of} hold it)\n"
