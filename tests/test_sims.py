@@ -24,6 +24,10 @@ SMALL = {
     " --activity-law independent --min-batches 2 --max-batches 2 --frames-per-batch 6",
     "asynchronous": "--delays 0,2 --frequencies 2 --draws 2 --frames 4",
     "mampnet_calibration": "--detectors mampnet,amp-block --replicates 3 --cells-per-replicate 1 --frames-per-batch 8",
+    "roc": "--detectors lmmse,amp-block,mampnet --replicates 2 --learning-frames 12 --fresh-frames 12 --asked 0.05",
+    "mismatch": "--activity-factor 4 --noise-db 6 --gain-db 6 --snr-db 3 --correlation 0.9 --cluster-size 10"
+    " --detectors lmmse,amp-block --replicates 2 --frames 8",
+    "pilot_design": "--codebooks gaussian,designed --detectors amp-block --replicates 2 --frames 8",
     "queues_against_theory": "--loads 0.5 --effort 0.01 --replicas 3 --fair-window-slots 1000",
     "slice_isolation": "--floods 1,10 --link-s 0.5 --cell-s 0.5 --replicas 3",
     "planning_and_operation": "--replicas 2 --days 1 --day-s 8",
