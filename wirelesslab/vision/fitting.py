@@ -49,7 +49,10 @@ def fit_epochs(
     if keep is not None:
         run = {"seed": seed} | {name: data.only(name).digest() for name in data.splits if name != "test"}
         if truth:
-            run |= {truth: sha256(np.ascontiguousarray(targets).tobytes()).hexdigest()}
+            known = [
+                np.ascontiguousarray(data.truth[truth][data.splits[name]]) for name in data.splits if name != "test"
+            ]
+            run |= {truth: sha256(b"".join(part.tobytes() for part in known)).hexdigest()}
     now = Checkpoint(state, cursor={"epoch": 0, "place": 0})
     if keep is not None and keep.exists:
         now = load_checkpoint(keep.path, method, run)

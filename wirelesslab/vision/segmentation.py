@@ -29,7 +29,7 @@ from wirelesslab.vision.operations import forward_macs
 from wirelesslab.vision.saving import Keeping
 from wirelesslab.vision.schedules import Schedule
 from wirelesslab.vision.segmentation_losses import ClassCounts, Counted, CrossEntropy, PixelLoss
-from wirelesslab.vision.segmentation_metrics import PixelCounts, checked_labels, segmentation_scores
+from wirelesslab.vision.segmentation_metrics import IGNORED, PixelCounts, checked_labels, segmentation_scores
 from wirelesslab.vision.segmentation_nets import INPUTS, NETS, check_sides, segmentation_net
 from wirelesslab.vision.update_rules import UpdateRule
 
@@ -132,7 +132,7 @@ class Segmenter:
         masks = self._masks(train)
         if self.counts is None and not state.part("counts")["pixels"].any():
             state = self.counted(state, masks)
-        used = data.splits["train"][(masks != 255).any(axis=(1, 2))]
+        used = data.splits["train"][(masks != IGNORED).any(axis=(1, 2))]
         check.positive_integer(training_images_with_labelled_pixels=len(used))
         data = replace(data, splits={**data.splits, "train": used})
         size = min(self.batch_size, len(used))
@@ -167,7 +167,7 @@ class Segmenter:
             mask = masks[place : place + CHUNK]
             one = PixelCounts.of(logits.argmax(axis=-1), mask, self.num_classes)
             counts = one if counts is None else counts + one
-            known, right = logits[mask != 255].astype(np.float64), mask[mask != 255]
+            known, right = logits[mask != IGNORED].astype(np.float64), mask[mask != IGNORED]
             top = known.max(axis=-1, initial=0.0)
             sums = np.log(np.exp(known - top[:, None]).sum(axis=-1)) + top
             nats += float((sums - known[np.arange(len(right)), right]).sum())
