@@ -152,7 +152,7 @@ def test_two_configurations_never_share_a_name():
         for c in (1, 2)
         for b in (0, 40)
         for s in (20, 50)
-        for r in (0, 2)
+        for r in (0, 4)
         for a in (False, True)
         for i in (0, 3)
     ]

@@ -13,7 +13,7 @@ from wirelesslab.mmtc.uplink import Observation
 from wirelesslab.rng import stream
 from wirelesslab.threads import map_chunks
 
-COLDEST = 0.2  # power of the likelihood in the first sweep of an annealed burn-in
+COLDEST = 0.4  # power of the likelihood in the first sweep of an annealed burn-in
 REBUILD_EVERY = 25  # sweeps
 
 
@@ -27,12 +27,14 @@ class Gibbs:
     chains of that conditional itself, not of the label drawn (Rao-Blackwell). Besides, a few speakers per sweep
     are *relocated*: which of the silent devices and itself speaks is drawn from the exact conditional. Gains that
     are known by their law are sampled along. All chains start from silence; in the first half of the burn-in the
-    likelihood is raised to a power that grows from 0.2 to 1.
+    likelihood is raised to a power that grows from 0.4 to 1.
 
     It is exact as the sweeps go to infinity, for Rayleigh fading and devices that speak independently: the
-    oracle against which detectors are judged in cells small enough. A sweep costs about
-    N Q M + (speakers + changes) L (L + N Q) complex multiplications, which is repeated
-    ``chains * (burn_in + sweeps)`` times per frame: hundreds of times AMP's.
+    oracle against which detectors are judged in cells small enough. Its usual settings are those of a detector;
+    an oracle takes more, such as ``Gibbs(chains=4, burn_in=150, sweeps=50)``, and looks at the disagreement of chains:
+    a frame of an overloaded cell can have two explanations between which no chain goes. A sweep costs about
+    N Q M + (speakers + relocations + changes) L² + (relocations + changes) N Q L complex multiplications (see
+    `complexity`), ``chains * (burn_in + sweeps)`` times per frame: some ten times AMP's, an oracle's a hundred times.
     References: Geman and Geman, IEEE Trans. PAMI 6(6), 1984; rank-one updates and relocations are our reading.
 
     Attributes:
@@ -47,7 +49,7 @@ class Gibbs:
     chains: int = 2
     burn_in: int = 40
     sweeps: int = 20
-    relocations: int = 2
+    relocations: int = 4
     annealed: bool = True
     seed: int = 0
 
@@ -60,7 +62,7 @@ class Gibbs:
         """What curves call it: Gibbs, and every option that is not the usual one."""
         usual = (self.chains, self.burn_in, self.sweeps) == (2, 40, 20)
         words = ["Gibbs" if usual else f"Gibbs {self.chains}x{self.burn_in}+{self.sweeps}"]
-        words += [] if self.relocations == 2 else [f"{self.relocations} relocations"]
+        words += [] if self.relocations == 4 else [f"{self.relocations} relocations"]
         words += [] if self.annealed else ["cold"]
         words += [f"seed {self.seed}"] if self.seed else []
         return ", ".join(words)
