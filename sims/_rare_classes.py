@@ -24,6 +24,7 @@ from wirelesslab.vision.segmentation_losses import (
     Lovasz,
     WeightedCrossEntropy,
 )
+from wirelesslab.vision.update_rules import UpdateRule
 from wirelesslab.vision.worlds.point_scenes import PointScenes
 from wirelesslab.vision.worlds.scenes import Scenes
 
@@ -45,6 +46,7 @@ ABLATIONS: Mapping[str, Mapping[str, Any]] = {  # of center collapse, at its wei
     "frozen projection": {"projection": "frozen_random"},
     "learned projection": {"projection": "learned"},
 }
+TOGETHER = "collapse and weights"  # center collapse beside weighted cross entropy, each at its own chosen value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,23 +55,27 @@ class Case:
 
     Attributes:
         net: "unet", "deeplab" or "points".
-        method: "cross entropy", one of `METHODS` or one of `ABLATIONS`.
+        method: "cross entropy", one of `METHODS` or of `ABLATIONS`, or `TOGETHER`.
         value: Of the method's parameter.
         steps: Of training.
+        rate: Of Adam at its beginning; it falls along half a cosine.
         train: Pictures (or rooms) to learn from.
         validation: Pictures for choices.
         test: Pictures for the last word.
         purpose: Keeps the seeds of tuning and of the final runs apart.
+        power: Of the weights of `TOGETHER`.
     """
 
     net: Any
     method: str
     value: float
     steps: int
+    rate: float
     train: int
     validation: int
     test: int
     purpose: str = "final"
+    power: float = 0.0
 
 
 def trained(case: Case, seed: int) -> Figures:
@@ -105,12 +111,14 @@ def segmenter(case: Case, data: Data) -> Segmenter:
         "lovasz": Lovasz,
     }  # fmt: skip
     loss = losses[case.method](**{METHODS[case.method][0]: case.value}) if case.method in losses else CrossEntropy()
+    if case.method == TOGETHER:
+        loss = WeightedCrossEntropy(power=case.power)
     collapse = None
-    if case.method == "center collapse" or case.method in ABLATIONS:
+    if case.method in ("center collapse", TOGETHER, *ABLATIONS):
         collapse = CenterCollapse(weight=case.value, **ABLATIONS.get(case.method, {}))
     return Segmenter(
         net=case.net, num_classes=data.num_classes, shape=tuple(data.images.shape[1:]), loss=loss, collapse=collapse,
-        schedule=Schedule(kind="cosine"), steps=case.steps,
+        update=UpdateRule(rule="adam", rate=case.rate), schedule=Schedule(kind="cosine"), steps=case.steps,
     )  # fmt: skip
 
 
