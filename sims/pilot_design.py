@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 CELLS: Mapping[str, Scenario] = {
     "overloaded": Scenario(num_devices=100, bits_per_device=1, pilot_length=20, num_antennas=8, snr_db=0.0),
-    "crowded, Q = 4": Scenario(num_devices=100, bits_per_device=2, pilot_length=30, num_antennas=4, snr_db=0.0),
+    "crowded": Scenario(num_devices=100, bits_per_device=2, pilot_length=30, num_antennas=4, snr_db=0.0),
     "easy": Scenario(num_devices=60, bits_per_device=2, pilot_length=48, num_antennas=4, snr_db=-4.0),
 }
 PLAIN = "gaussian"
@@ -53,17 +53,19 @@ class Config:
     Attributes:
         codebooks: Laws of pilots; gaussian, with which all are compared, first. Blocks are those of the cell.
         detectors: Names of detectors; the genie always comes along.
+        cells: Which cells: overloaded; crowded, of Q = 4; easy.
         replicates: Independent groups of frames, each with pilots of its own: the pairs of every interval.
         frames: Frames in each.
     """
 
     codebooks: tuple[str, ...] = ("gaussian", "qpsk", "partialdft", "zadoffchu", "orthogonalblocks", "designed")
     detectors: tuple[str, ...] = ("amp-block", "covariance", "mampnet")
+    cells: tuple[str, ...] = ("overloaded", "crowded", "easy")
     replicates: int = 20
     frames: int = 192
 
 
-QUICK: Mapping[str, Any] = {"replicates": 4, "frames": 32}
+QUICK: Mapping[str, Any] = {"cells": ("overloaded", "easy"), "replicates": 4, "frames": 32}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,14 +134,16 @@ def main(config: Config, session: Session | None = None) -> "xr.Dataset":
         msg = f"codebooks: got {config.codebooks[0]!r} first, expected {PLAIN!r}, with which all are compared"
         raise ValueError(msg)
     detectors = tuple(replace(d, quiet=True) if isinstance(d, MAMPNet) else d for d in named(config.detectors))
-    over = {"cell": tuple(CELLS), "codebook": config.codebooks, "replicate": tuple(range(config.replicates))}
+    over = {"cell": config.cells, "codebook": config.codebooks, "replicate": tuple(range(config.replicates))}
     stop = Stop(errors=None, min_batches=1, max_batches=1)
-    counts = session.study(PilotTrial(detectors, config.frames), Point(cell="easy", codebook=PLAIN), over, stop)
+    counts = session.study(
+        PilotTrial(detectors, config.frames), Point(cell=config.cells[0], codebook=PLAIN), over, stop
+    )
     return with_ratios(counts, session.seed) if "errors" in counts else counts
 
 
 def with_ratios(counts: "xr.Dataset", seed: int) -> "xr.Dataset":
-    """Return rates and their ratios to Gaussian pilots, and the correlations of eight draws of each codebook."""
+    """Return rates and their ratios to Gaussian pilots, and the correlations of three draws of each codebook."""
     import xarray as xr
 
     dims = ["detector", "cell", "codebook"]
@@ -160,7 +164,7 @@ def with_ratios(counts: "xr.Dataset", seed: int) -> "xr.Dataset":
     return xr.Dataset(found, coords={d: counts[d] for d in dims}, attrs=counts.attrs)
 
 
-def _mean_correlations(point: Point, seed: int, draws: int = 8) -> dict[str, float]:
+def _mean_correlations(point: Point, seed: int, draws: int = 3) -> dict[str, float]:
     """Correlations in the mean over draws of the pilots; Welch's bounds come along."""
     scenario = point.scenario()
     cells = [draw_cell(scenario, stream(seed, "correlations", draw)) for draw in range(draws)]
@@ -180,7 +184,7 @@ def table(result: "xr.Dataset") -> Table:
         bound = float(result["welch"].sel(cell=cell)[0])
         rows.append([cell, "Welch's bound", "", f"{bound:.2f}", "1", *[""] * len(names)])
     note = (
-        "within, between: the largest correlation within and between blocks, mean of eight draws; total: squared\n"
+        "within, between: the largest correlation within and between blocks, mean of three draws; total: squared\n"
         "correlations over Welch's bound of them; then symbol error rates and, over those of Gaussian pilots on the\n"
         "same frames, ratios with 95 % intervals paired by draw"
     )

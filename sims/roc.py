@@ -15,7 +15,7 @@ covariance method loses a small part of that.
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,6 +51,7 @@ POINTS: Mapping[str, tuple[Scenario, Mapping[str, float]]] = {
     "light": (CELLS["light"], {}),
 }
 ON_CURVES = ("AMP block", "AMP re-tuned", "covariance", "OMP", "LMMSE", "MAMPNet")  # more cannot be told apart
+EVERYBODY = tuple(slug(d.name) for d in DETECTORS)
 SLOW: Mapping[str, int] = {"Gibbs": 4}  # fewer frames, by this factor
 
 
@@ -66,7 +67,7 @@ class Config:
         fresh_frames: Frames in each cell that are judged; Gibbs has a quarter.
     """
 
-    detectors: tuple[str, ...] = field(default_factory=lambda: tuple(slug(d.name) for d in DETECTORS))
+    detectors: tuple[str, ...] = EVERYBODY
     asked: tuple[float, ...] = (0.02, 0.005)
     replicates: int = 10
     learning_frames: int = 240

@@ -27,7 +27,7 @@ SMALL = {
     "roc": "--detectors lmmse,amp-block,mampnet --replicates 2 --learning-frames 12 --fresh-frames 12 --asked 0.05",
     "mismatch": "--activity-factor 4 --noise-db 6 --gain-db 6 --snr-db 3 --correlation 0.9 --cluster-size 10"
     " --detectors lmmse,amp-block --replicates 2 --frames 8",
-    "pilot_design": "--codebooks gaussian,designed --detectors amp-block --replicates 2 --frames 8",
+    "pilot_design": "--codebooks gaussian,designed --cells overloaded --detectors amp-block --replicates 2 --frames 8",
     "complexity": "--num-devices 10,20 --num-antennas 1,2 --devices 12 --frames 2 --replicas 2"
     " --detectors amp-block,cl-mp",
     "queues_against_theory": "--loads 0.5 --effort 0.01 --replicas 3 --fair-window-slots 1000",
