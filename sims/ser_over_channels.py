@@ -218,8 +218,11 @@ def draw(result: "xr.Dataset") -> "Mapping[str, Figure]":
             axis.set_xticks(range(len(here)), labels, rotation=35, fontsize=8)
             axis.grid(True, axis="y", color="0.9")
         axes[1, column].set_xlabel("channel, and how many antennas its correlation leaves (eff. M)")
-    axes[0, 0].set(yscale="log", ylabel="symbol error rate")
-    axes[1, 0].set(yscale="log", ylabel="errors without / with\nknowledge of R")
+    seen = [
+        value for p in points for name in map(str, result["detector"].values) if (value := rate(result, p, name)[0])
+    ]
+    axes[0, 0].set(yscale="log", ylabel="symbol error rate", ylim=(min(seen, default=1e-3) / 4, 0.6))
+    axes[1, 0].set(yscale="log", ylabel="errors without / with\nknowledge of R", ylim=(0.1, 10))
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
     figure.suptitle(

@@ -22,6 +22,7 @@ SMALL = {
     "mampnet_ablation": "--variants base,no-refinement --steps 4 --layers 2 --passes 1 --seeds 1 --draws 2 --frames 8",
     "mampnet_mismatch": "--assumed-activity 1,4 --assumed-noise-db 0 --snr-db 0 --k-factor-db 6 --correlation 0,0.9"
     " --activity-law independent --min-batches 2 --max-batches 2 --frames-per-batch 6",
+    "ser_over_channels": "--channels rayleigh,kronecker-0.9 --draws 2 --frames 8",
     "asynchronous": "--delays 0,2 --frequencies 2 --draws 2 --frames 4",
     "mampnet_calibration": "--detectors mampnet,amp-block --replicates 3 --cells-per-replicate 1 --frames-per-batch 8",
     "roc": "--detectors lmmse,amp-block,mampnet --replicates 2 --learning-frames 12 --fresh-frames 12 --asked 0.05",
