@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tests.mmtc.cells import LIGHT, OVERLOADED, TINY, frames_of
 from tests.references import unfolded as oracle
-from wirelesslab.mmtc import PathLoss, Scenario, UniformGainDb, unfolded_graph, unfolded_kernels
+from wirelesslab.mmtc import DelayedAndOffset, PathLoss, Scenario, UniformGainDb, unfolded_graph, unfolded_kernels
 from wirelesslab.mmtc.detectors import AMP, MAMPNet
 from wirelesslab.mmtc.gains import GainPrior
 from wirelesslab.mmtc.unfolded import FAINT, OUT_OF_PLAY, Architecture
@@ -171,6 +171,16 @@ def test_both_engines_agree_on_the_shipped_networks_in_double_precision(kind, ga
     observation, _ = frames_of(replace(OVERLOADED, **GAINS[gains]), 6, "shipped")
     # Ten overloaded layers amplify the two orders of summation, 1e-16, to 1e-11 at most; passes by another ten.
     same_network_in_both_engines(MAMPNet.pretrained(kind).network, observation, atol=1e-9)
+
+
+def test_both_engines_agree_where_devices_come_late_and_off_the_carrier():
+    law = DelayedAndOffset(max_delay_symbols=1, num_frequencies=2)
+    observation, truth = frames_of(replace(SMALL, arrival=law), 9, "late")
+    network = MAMPNet.pretrained("asynchronous").network
+    same_network_in_both_engines(network, observation, atol=1e-9)
+    compiled, graph = (MAMPNet(network, engine=engine, quiet=True).detect(observation) for engine in ENGINES)
+    assert compiled.posteriors.shape == (*truth.symbols.shape, SMALL.pilots_per_device + 1)
+    assert np.array_equal(compiled.states, graph.states)
 
 
 @pytest.mark.parametrize("precision", ["complex64", "complex128"])

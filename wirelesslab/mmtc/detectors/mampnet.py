@@ -4,7 +4,7 @@ import warnings
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from wirelesslab.mmtc.unfolded import RESOLVES, Architecture, Parameters
 from wirelesslab.mmtc.uplink import Observation
 from wirelesslab.mmtc.weight_files import SHIPPED, Network, OutsideTrainingRangeWarning, load
 
-Shipped = Literal["known", "distribution", "one_cell"]
+Shipped = Literal["known", "distribution", "one_cell", "asynchronous"]
 Engine = Literal["compiled", "tensorflow"]
 
 
@@ -58,11 +58,12 @@ class MAMPNet:
         Args:
             kind: "known", for known gains in cells of any shape in its range; "distribution", for gains
                 of which the station knows only the law; "one_cell", for the one set of pilots of
-                `mixture.ONE_CELL`, with parameters for each of its devices.
+                `mixture.ONE_CELL`, with parameters for each of its devices; "asynchronous", for known gains
+                and devices that come late or off the carrier.
             engine: See the class.
             quiet: See the class.
         """
-        check.one_of(("known", "distribution", "one_cell"), kind=kind)
+        check.one_of(get_args(Shipped), kind=kind)
         label = "MAMPNet" if kind == "known" else f"MAMPNet {kind.replace('_', ' ')}"
         return cls(SHIPPED / kind, label, engine, quiet)
 
