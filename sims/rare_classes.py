@@ -93,9 +93,10 @@ def main(config: Config, session: Session | None = None) -> "xr.Dataset":
     """Choose parameters on validation pictures, train under fresh seeds, judge on test pictures.
 
     Returns:
-        Variables by part, such as "unet tail mIoU", over the part's methods and replicas, in per cent; "unet IoU"
-        over classes too; geometry; "unet graph", "unet weights" and "unet file_bytes" of what is exported; "unet masks"
-        of a few pictures, of the first replica; "unet tuning mIoU" over what was tried, and "unet value", chosen.
+        Variables by part, such as "unet tail mIoU", over the part's methods and `replica`, in per cent, NaN where a
+        part has fewer replicas than another; "unet IoU" over classes too; geometry; "unet graph", "unet weights" and
+        "unet file_bytes" of what is exported; "unet masks" of a few pictures, of the first replica; "unet tuning mIoU"
+        over what was tried, and "unet value", chosen.
     """
     import xarray as xr
 
@@ -135,9 +136,11 @@ def main(config: Config, session: Session | None = None) -> "xr.Dataset":
         final = session.replicate(trained, cases, replicas, name=part)
         final["masks"] = final["masks"].isel(replica=0).astype(np.uint8)
         final["value"] = ("experiment", [chosen[name] for name in methods])
-        names = {str(name): f"{part} {name}" for name in (*final.data_vars, *final.dims)}
+        names = {str(name): f"{part} {name}" for name in (*final.data_vars, *final.dims) if name != "replica"}
         found.append(final.rename(names))
-    return xr.merge(found, combine_attrs="drop_conflicts").assign_attrs(found[-1].attrs)
+    return xr.merge(found, join="outer", compat="no_conflicts", combine_attrs="drop_conflicts").assign_attrs(
+        found[-1].attrs
+    )
 
 
 def of_part(result: "xr.Dataset", part: str) -> "xr.Dataset":
@@ -145,7 +148,8 @@ def of_part(result: "xr.Dataset", part: str) -> "xr.Dataset":
     begin = f"{part} "
     own = [name for name in map(str, result.data_vars) if name.startswith(begin) and "tuning" not in name]
     one = result[own]
-    return one.rename({n: str(n).removeprefix(begin) for n in (*own, *one.dims, *one.coords) if n.startswith(begin)})
+    one = one.rename({n: str(n).removeprefix(begin) for n in (*own, *one.dims, *one.coords) if n.startswith(begin)})
+    return one.dropna("replica", how="all", subset=["mIoU"])  # parts have different numbers of seeds
 
 
 def parts_of(result: "xr.Dataset") -> tuple[str, ...]:
