@@ -326,6 +326,16 @@ def test_a_detector_told_the_mean_gain_uses_it_for_every_device():
     np.testing.assert_allclose(told, AMP().detect(mean).posteriors, atol=1e-6)
 
 
+def test_gains_and_noise_that_are_wrong_by_the_same_factor_are_another_scale_of_the_same_air():
+    observation, truth = frames_of(replace(LIGHT, gain_law=PathLoss(), gain_knowledge="distribution"), 10, "told")
+    louder = replace(observation, received=observation.received * np.sqrt(10))
+    told = Assuming(Genie(truth), noise_db=10, gain_db=10)
+    heard = replace(truth, path_gain=truth.path_gain * 10)  # the genie takes the others' gains from the truth
+    found = replace(told, detector=Genie(heard)).detect(louder).posteriors
+    np.testing.assert_allclose(found, Genie(truth).detect(observation).posteriors, atol=1e-4)
+    assert told.name == "genie (σ² +10 dB, β +10 dB)"
+
+
 def test_the_block_map_decision_is_bayes_rule_in_the_log_domain():
     ratios = np.array([[0.0, 0.0], [800.0, 799.0], [-800.0, -900.0]])
     posteriors = block_map(ratios, 0.2)
