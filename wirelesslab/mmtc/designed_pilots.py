@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from wirelesslab import check
 from wirelesslab.rng import stream
+from wirelesslab.threads import one_blas_thread
 
 Pilots = NDArray[np.complex128]
 
@@ -100,7 +101,13 @@ class Designed:
 
 @lru_cache(maxsize=64)
 def _designed(config: Designed, pilot_length: int, num_pilots: int, number: int) -> Pilots:
-    """The design of that number, the same in every process but for the last bits."""
+    """The design of that number; one thread, so that it is the same whoever asks for it."""
+    with one_blas_thread():
+        return _descend(config, pilot_length, num_pilots, number)
+
+
+def _descend(config: Designed, pilot_length: int, num_pilots: int, number: int) -> Pilots:
+    """A hundred or so small steps from Gaussian pilots."""
     rng = stream(number, "designed pilots", pilot_length, num_pilots)
     pairs = rng.standard_normal((2, pilot_length, num_pilots))
     pilots: Pilots = pairs[0] + 1j * pairs[1]
