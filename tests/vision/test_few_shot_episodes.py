@@ -91,6 +91,11 @@ def test_base_and_novel_classes_that_overlap_are_refused():
     base = pool(0, (0, 1))
     with pytest.raises(ValueError, match="such as 1"):
         accuracies(line_up(1), base, pool(1, (1, 2, 3)), EPISODES.draw(pool(1, (1, 2, 3)).labels))
+    other = pool(1, (1, 2, 3))
+    named = [replace(p, names=tuple(f"{w} {k}" for k in range(4))) for p, w in ((base, "letter"), (other, "digit"))]
+    assert accuracies({"nn": NearestNeighbour()}, *named, EPISODES.draw(other.labels))["nn"].shape == (70,)
+    with pytest.raises(ValueError, match="such as 'digit 1'"):
+        accuracies(line_up(1), replace(base, names=named[1].names), named[1], EPISODES.draw(other.labels))
 
 
 EPISODES = Episodes(ways=3, shots=1, queries=5, count=70, seed=4)

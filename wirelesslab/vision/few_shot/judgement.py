@@ -43,6 +43,10 @@ class Pool:
         check.array(self.features, (None, None), "n, d", name="features")
         check.array(self.labels, (len(self.features),), "n", name="labels", because="n was set by features")
 
+    def classes(self, *, by_name: bool) -> list[str | int]:
+        """Return the classes that images are of, by their names or by their labels."""
+        return [self.names[k] if by_name else k for k in np.unique(self.labels).tolist()]
+
 
 def accuracies(
     rules: Mapping[str, Rule], base: Pool, novel: Pool, drawn: Drawn, priors: Mapping[str, Prior] | None = None
@@ -55,14 +59,16 @@ def accuracies(
     Args:
         rules: By name.
         base: Base classes.
-        novel: Classes that episodes are drawn of, other ones than `base` has.
+        novel: Classes that episodes are drawn of, other ones than `base` has: of other names when both pools have
+            names, so that another world may count its labels from 0 too, and of other labels when not.
         drawn: Episodes among the images of `novel`.
         priors: What rules took from the base classes, where that was done before; others are asked anew.
 
     Raises:
         ValueError: A class is base and novel, or episodes were drawn among other labels.
     """
-    check_disjoint(np.unique(base.labels), np.unique(novel.labels))
+    by_name = bool(base.names and novel.names)
+    check_disjoint(base.classes(by_name=by_name), novel.classes(by_name=by_name))
     if not np.array_equal(novel.labels[drawn.places], np.broadcast_to(drawn.classes[..., None], drawn.places.shape)):
         msg = "drawn: its images have other classes in novel than when episodes were drawn; draw among novel.labels"
         raise ValueError(msg)
