@@ -16,7 +16,7 @@ References:
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
@@ -48,11 +48,13 @@ class _BySionna:
 
     def draw(self, rng: np.random.Generator, num_channels: int, num_antennas: int) -> NDArray[np.complex128]:
         """Return independent channel vectors, shape (num_channels, M)."""
-        return self.taps(rng, num_channels, num_antennas).at()
+        return np.concatenate([chunk.at() for chunk in _chunks(self, rng, num_channels, num_antennas)])
 
     def taps(self, rng: np.random.Generator, num_channels: int, num_antennas: int) -> Taps:
-        """Return independent impulse responses."""
-        return _taps(self, rng, num_channels, num_antennas)
+        """Return independent impulse responses; they take as much memory as there are paths."""
+        chunks = list(_chunks(self, rng, num_channels, num_antennas))
+        delays = np.concatenate([chunk.delays_s for chunk in chunks])
+        return Taps(np.concatenate([chunk.coefficients for chunk in chunks]), delays)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -293,19 +295,15 @@ class _Traced:
     chunk: int
 
 
-def _taps(law: Any, rng: np.random.Generator, num_channels: int, num_antennas: int) -> Taps:
-    """Draw chunk by chunk, seeded from `rng`; at least one chunk, of which as many are kept as asked for."""
+def _chunks(law: Any, rng: np.random.Generator, num_channels: int, num_antennas: int) -> Iterator[Taps]:
+    """Yield impulse responses chunk by chunk, seeded from `rng`: at least one chunk, the last one cut."""
     traced = _traced(law, num_antennas)
     traced.generator.reset_from_seed(int(rng.integers(2**62)))
-    coefficients, delays = [], []
     for start in range(0, max(num_channels, 1), traced.chunk):
         a, tau = traced.sample(*_inputs(law, rng, traced.chunk))
         kept = min(traced.chunk, num_channels - start)
-        coefficients.append(a.numpy()[:kept, 0, :, 0, 0, :, 0].astype(np.complex128))
-        delays.append(tau.numpy()[:kept, 0, 0, :].astype(np.float64))
-    whole = np.concatenate(coefficients)
-    whole *= np.exp(2j * np.pi * rng.uniform(size=num_channels))[:, None, None]
-    return Taps(whole, np.concatenate(delays))
+        turns = np.exp(2j * np.pi * rng.uniform(size=(traced.chunk, 1, 1)))
+        yield Taps((turns * a.numpy()[:, 0, :, 0, 0, :, 0])[:kept], tau.numpy()[:kept, 0, 0, :].astype(np.float64))
 
 
 def _inputs(law: Any, rng: np.random.Generator, chunk: int) -> tuple[Any, ...]:
