@@ -246,9 +246,11 @@ def test_every_detector_serves_unchanged_and_says_how_devices_arrived(arrival):
 
 def test_the_genie_is_below_every_detector_where_devices_come_late():
     o, truth = frames_of(replace(OVERLOADED, arrival=Delayed(max_delay_symbols=2)), 40, "below", precision="complex64")
-    bound = symbol_errors(Genie(truth).detect(o), truth).errors
+    bound = Genie(truth).detect(o).labels != truth.symbols
     for detector in quiet_family(truth)[:-1]:
-        assert symbol_errors(detector.detect(o), truth).errors >= bound, detector.name
+        wrong = detector.detect(o).labels != truth.symbols
+        # It is a bound in the mean: where exactly one of the two errs, a fair coin's 5 standard errors are allowed.
+        assert wrong.sum() >= bound.sum() - 5 * np.sqrt(np.sum(wrong != bound)), detector.name
 
 
 def test_a_label_is_as_probable_as_its_states_together():

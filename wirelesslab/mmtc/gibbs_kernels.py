@@ -11,6 +11,8 @@ from wirelesslab.mmtc.rank_one_kernels import CANCELS, LEAST, change, column, co
 
 NEVER = -1e300  # a log weight that no other log weight can be beside
 
+NEGLIGIBLE = 40.0  # nats below the speaker itself: 4e-18 of its weight
+
 
 @jit()
 def _terms(look: Any, nodes: Any, log_weights: Any, num_antennas: int, heat: float, terms: Any) -> float:
@@ -29,6 +31,13 @@ def _terms(look: Any, nodes: Any, log_weights: Any, num_antennas: int, heat: flo
     for j in range(nodes.size):
         total += math.exp(terms[j] - peak)
     return peak + math.log(total)
+
+
+@jit()
+def _most(look: Any, num_antennas: int) -> float:
+    """The largest log ratio that any gain can give: x - M - M log(x / M) at x = b / a, when that exceeds M."""
+    x = look[1] / (look[0] * num_antennas)
+    return num_antennas * (x - 1.0 - math.log(x)) if x > 1.0 else 0.0
 
 
 @jit()
@@ -91,6 +100,29 @@ def _speaker(spoken: Any, rank: int) -> int:
 
 
 @jit()
+def _weigh(
+    n: int, relocate: bool, heat: float, first: int, last: int, factor: float, law: Any, state: Any, scratch: Any,
+) -> None:  # fmt: skip
+    """Find the log weight of every row first ... last - 1 that is device n's or a silent one's; NEVER for others."""
+    nodes, log_weights, _, log_spoke = law
+    _, energy, cross, _, spoken = state
+    _, g, levels, looks, terms = scratch
+    num_antennas, own, highest = cross.shape[1], spoken[n], NEVER
+    if relocate:
+        _look(energy, cross, g, own, own, factor, looks[own])
+        highest = log_spoke + _terms(looks[own], nodes[n], log_weights, num_antennas, heat, terms)
+    for k in range(first, last):
+        device = k * spoken.size // energy.size
+        levels[k] = NEVER
+        if device == n or spoken[device] < 0:
+            _look(energy, cross, g, k, own, factor, looks[k])
+            # Who comes into a speaker's place is seldom in doubt: most need no sum over the nodes.
+            if relocate and log_spoke + heat * _most(looks[k], num_antennas) < highest - NEGLIGIBLE:
+                continue
+            levels[k] = log_spoke + _terms(looks[k], nodes[device], log_weights, num_antennas, heat, terms)
+
+
+@jit()
 def _visit(
     n: int, relocate: bool, heat: float, uniform: Any, frame: Any, law: Any, state: Any, scratch: Any,
     kept: bool, conditional: Any,
@@ -100,7 +132,7 @@ def _visit(
     Returns by how much the number of speakers has grown.
     """
     pilots, noise_power, energy0, cross0 = frame
-    nodes, log_weights, log_silent, log_spoke = law
+    nodes, log_weights, log_silent, _ = law
     inverse, energy, cross, powers, spoken = state
     u, g, levels, looks, terms = scratch
     num_rows, num_antennas = energy.size, cross.shape[1]
@@ -117,12 +149,7 @@ def _visit(
         else:
             factor = -powers[own] / growth
             correlate(pilots, u, first, last, g)
-    for k in range(first, last):
-        device = k // num_pilots
-        levels[k] = NEVER
-        if device == n or spoken[device] < 0:
-            _look(energy, cross, g, k, own, factor, looks[k])
-            levels[k] = log_spoke + _terms(looks[k], nodes[device], log_weights, num_antennas, heat, terms)
+    _weigh(n, relocate, heat, first, last, factor, law, state, scratch)
     silent = NEVER if relocate else log_silent
     new, peak, total = _draw(levels, first, last, silent, uniform[0])
     if kept:
