@@ -7,7 +7,10 @@ Rates are compared with those of Gaussian pilots in pairs. Beside them stand the
 within a device's block and between blocks, and Welch's bounds.
 
 Expect: designed pilots come within a quarter of Welch's bound between blocks and far below it within them, where the
-largest correlation of Gaussian pilots is three times as high.
+largest correlation of Gaussian pilots is three times as high. In overload they save a quarter to two fifths of the
+symbol errors of AMP, the covariance method and the network; where noise decides, savings are a few errors in ten
+or within the interval of none. Orthogonal blocks alone buy nothing in overload. Zadoff-Chu pilots save plain AMP four
+errors in five there, and nobody else any: AMP's failures, not the limit, are what they mend.
 """
 
 from collections.abc import Collection, Mapping
