@@ -1,6 +1,6 @@
 """How do the detectors fare on 3GPP channels, and what is it worth to know how the antennas correlate?
 
-wirelesslab run ser_over_channels          (about 6 minutes on one core, a minute of it tracing; --quick: 25 seconds)
+wirelesslab run ser_over_channels          (about 4 minutes on one core; --quick: 20 seconds)
 
 Expect: at one subcarrier a TDL without line of sight is Rayleigh fading, and every detector errs as there. What
 costs is correlation: antennas that see few directions (CDL, Kronecker 0.9, scatterers around one direction) are
