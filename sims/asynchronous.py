@@ -7,10 +7,11 @@ factor of 1.4, the covariance method one of 2.0: AMP loses less (0.69 of covaria
 genie, which knows how all others came and sums over the ways in which the device itself may have, loses 1.3. In
 the overloaded cell it is the other way round: one symbol makes AMP worse than hearing nobody, re-tuned AMP loses
 a factor of 11 over 4 symbols, covariance 1.9, MAMPNet 2 to 2.5, and the genie nothing, for the window is longer too.
-Training on late frames does not help MAMPNet: the network for devices in step serves as well. Who is heard has the
-right delay but for one in 3,000, AMP in overload apart (one in 20 wrong). Frequencies of a grid finer than 1/L are
-often taken for their neighbours, which costs labels little; a station that supposes no offset where carriers are
-off by up to half a cycle over the pilot errs ten times as often, and there the genie, sure of wrong columns, errs most.
+Training on late frames does not help MAMPNet: the network for devices in step serves as well. Who is heard has
+the right delay but for fewer than one in a thousand, AMP in overload apart (one in 20, re-tuned one in 150).
+Frequencies of a grid finer than 1/(2L) are often taken for their neighbours, which costs labels little. A station
+that supposes no offset where carriers are off by up to half a cycle over the pilot errs 7 to 16 times as often, and
+there the genie, sure of wrong columns, errs most.
 """
 
 from collections.abc import Iterator, Mapping

@@ -30,6 +30,7 @@ from wirelesslab.mmtc import (
 from wirelesslab.mmtc.detectors import AMP, Genie
 from wirelesslab.mmtc.limits import block_map_rates, why_no_closed_forms, why_no_limits
 from wirelesslab.mmtc.mixture import Mixture
+from wirelesslab.naming import build
 from wirelesslab.results import describe
 from wirelesslab.rng import stream
 from wirelesslab.services.frames import HEARD, Frames, InLoop
@@ -375,6 +376,12 @@ def test_error_counts_count_the_symbol_and_not_how_it_came():
     found = Detection.of(o, columns, np.zeros(1, np.int64))
     assert error_counts(found, truth)["ser"].errors == 0
     assert state_errors(found, truth, law)["wrong_state"].errors == 1
+
+
+def test_the_command_line_names_arrivals_with_their_numbers():
+    assert build(ARRIVALS, "delayed:max_delay_symbols=2", name="arrival") == Delayed(max_delay_symbols=2)
+    both = build(ARRIVALS, "delayed-and-offset:num_frequencies=5;on_grid=false", name="arrival")
+    assert both == DelayedAndOffset(num_frequencies=5, on_grid=False)
 
 
 def test_two_runs_with_one_seed_are_equal():
