@@ -5,9 +5,8 @@ wirelesslab run ser_over_channels          (about 4 minutes on one core; --quick
 Expect: at one subcarrier a TDL without line of sight is Rayleigh fading, and every detector errs as there. What
 costs is correlation: antennas that see few directions (CDL, Kronecker 0.9, scatterers around one direction) are
 few looks at the same air. Devices dropped over a sector (UMi, UMa, RMa) have each a direction of their own: on
-average their antennas are hardly correlated. Knowing R helps AMP most in overload; the covariance method, whose own
-estimates the second read-out does not use, gains in the light cell and loses in overload. On Rayleigh fading there
-is nothing to know: that row says what a second read-out alone is worth.
+average their antennas are hardly correlated. Knowing R is compared with the same second read-out that supposes R = I:
+a read-out alone already changes what a detector hears.
 """
 
 from collections.abc import Mapping, Sequence
@@ -55,6 +54,7 @@ CHANNELS: Mapping[str, Fading] = {
     "kronecker-0.9": Kronecker(correlation_coefficient=0.9),
 }
 KNOWING = ", R known"
+SUPPOSING = ", R = I"  # the same second read-out, told that antennas do not correlate: what knowledge is compared with
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +83,12 @@ def detectors() -> tuple[Detector, ...]:
 def names() -> list[str]:
     """Return what competes: the detectors, those that know R, and the genies."""
     plain = [d.name for d in detectors()]
-    return [*plain, *(name + KNOWING for name in plain[:-1]), Genie.name, GenieKnowing.name]
+    return [
+        *plain,
+        *(name + told for told in (KNOWING, SUPPOSING) for name in plain[:-1]),
+        Genie.name,
+        GenieKnowing.name,
+    ]
 
 
 @dataclass(frozen=True)
@@ -105,7 +110,7 @@ def count(case: Case, seed: int) -> dict[str, Any]:
     """Count errors with one set of pilots; activity, labels and noise are the same for every channel of a cell."""
     observation, truth = simulate(case.scenario, stream(seed, "air"), num_frames=case.frames)
     plain, fading = detectors(), case.scenario.fading
-    knowing = tuple(Whitened(detector, fading) for detector in plain[:-1])
+    knowing = tuple(Whitened(detector, law) for law in (fading, Rayleigh()) for detector in plain[:-1])
     errors = []
     for detector in (*plain, *knowing, Genie(truth), GenieKnowing(truth, fading)):
         wrong = detector.detect(observation).labels != truth.symbols
@@ -155,9 +160,15 @@ def rate(result: "xr.Dataset", point: str, detector: str) -> tuple[float, float,
 
 
 def worth(result: "xr.Dataset", point: str, detector: str) -> Ratio:
-    """Return the errors without over those with knowledge of R, on the same frames."""
+    """Return the errors of a read-out that supposes R = I over those of one that knows R, on the same frames."""
     at = result["errors"].sel(experiment=point)
-    return paired_ratio(at.sel(detector=detector).values, at.sel(detector=detector + KNOWING).values)
+    return paired_ratio(at.sel(detector=detector + SUPPOSING).values, at.sel(detector=detector + KNOWING).values)
+
+
+def read_out(result: "xr.Dataset", point: str, detector: str) -> Ratio:
+    """Return the errors without over those with a second read-out that supposes R = I, on the same frames."""
+    at = result["errors"].sel(experiment=point)
+    return paired_ratio(at.sel(detector=detector).values, at.sel(detector=detector + SUPPOSING).values)
 
 
 def _told(result: "xr.Dataset") -> list[str]:
@@ -167,7 +178,7 @@ def _told(result: "xr.Dataset") -> list[str]:
 def table(result: "xr.Dataset") -> Table:
     """Return rates and what knowledge of R is worth: a row per channel, a column per detector."""
     told, rows = _told(result), []
-    others = [n for n in map(str, result["detector"].values) if n not in told and not n.endswith(KNOWING)]
+    others = [n for n in map(str, result["detector"].values) if n not in told and not n.endswith((KNOWING, SUPPOSING))]
     for point in map(str, result["experiment"].values):
         cell, channel = point.split(" | ")
         at = result.sel(experiment=point)
@@ -181,10 +192,10 @@ def table(result: "xr.Dataset") -> Table:
         silent = float(at["spoken"].sum() / at["labels"].sum())
         rows.append([cell, channel, f"{float(at['effective_antennas']):.2f}", *texts, f"{silent:.3f}"])
     note = (
-        "symbol error rate ± half the 95 % interval, clustered by set of pilots; x: errors without over errors with\n"
-        "knowledge of R on the same frames (above 1: it helps), with 95 % jackknife interval over sets of pilots;\n"
-        "*: this genie is no limit on that channel; eff. M: antennas of equal power that average an energy as well;\n"
-        "on Rayleigh fading there is no correlation to know: its x is what a second read-out alone is worth"
+        "symbol error rate ± half the 95 % interval, clustered by set of pilots; x: errors of a second read-out that\n"
+        "supposes R = I over errors of one that knows R, on the same frames (above 1: knowledge helps), with 95 %\n"
+        "jackknife interval over sets of pilots; what a read-out alone is worth is in the summary;\n"
+        "*: this genie is no limit on that channel; eff. M: antennas of equal power that average an energy as well"
     )
     return Table(
         "Detectors on channels, and what knowing the antennas' correlation is worth",
@@ -218,11 +229,10 @@ def draw(result: "xr.Dataset") -> "Mapping[str, Figure]":
             axis.set_xticks(range(len(here)), labels, rotation=35, fontsize=8)
             axis.grid(True, axis="y", color="0.9")
         axes[1, column].set_xlabel("channel, and how many antennas its correlation leaves (eff. M)")
-    seen = [
-        value for p in points for name in map(str, result["detector"].values) if (value := rate(result, p, name)[0])
-    ]
+    shown = [name for name in map(str, result["detector"].values) if not name.endswith(SUPPOSING)]
+    seen = [value for p in points for name in shown if (value := rate(result, p, name)[0])]
     axes[0, 0].set(yscale="log", ylabel="symbol error rate", ylim=(min(seen, default=1e-3) / 4, 0.6))
-    axes[1, 0].set(yscale="log", ylabel="errors without / with\nknowledge of R", ylim=(0.1, 10))
+    axes[1, 0].set(yscale="log", ylabel="errors supposing R = I /\nknowing R", ylim=(0.1, 10))
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
     figure.suptitle(
@@ -238,6 +248,8 @@ def _draw_rates(axis: "Axes", result: "xr.Dataset", points: Sequence[str]) -> No
     silent = [float(result[n].sel(experiment=points[0]).sum()) for n in ("spoken", "labels")]
     axis.axhline(silent[0] / silent[1], color="0.5", linestyle="-.", linewidth=1, label="all silent")
     for name in map(str, result["detector"].values):
+        if name.endswith(SUPPOSING):
+            continue
         plain = name.removesuffix(KNOWING)
         genie = name in {Genie.name, GenieKnowing.name}
         order = told.index(plain) if plain in told else len(told)
@@ -280,6 +292,7 @@ def summary(result: "xr.Dataset") -> Mapping[str, Any]:
             found[f"ser | {name} | {point}"] = {"value": value, "low": low, "high": high, **counts}
         for name in _told(result):
             found[f"worth of knowing R | {name} | {point}"] = worth(result, point, name).describe()
+            found[f"worth of a second read-out | {name} | {point}"] = read_out(result, point, name).describe()
         found[f"effective antennas | {point}"] = float(at["effective_antennas"])
     return found
 
