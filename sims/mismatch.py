@@ -5,8 +5,8 @@ wirelesslab run mismatch          (about 6 minutes on one core; --quick: 25 seco
 The sim mampnet_mismatch shows the rates of DL-mAMPnet and three rivals; this one asks the same of the whole
 family, with paired ratios: each detector stands against the same detector on the same air that knows better.
 A wrong ε, σ² or β is a wrong belief about the same air. A wrong SNR is air that is louder or quieter than the
-station's noise figure says. Correlated antennas are believed independent; who knows better is the same detector
-whitened, which also reads its decisions out once more and so gains where it had none. Nobody can be told of clusters:
+station's noise figure says. Correlated antennas are believed independent; both sides read their decisions out once
+more, of antennas that are believed independent and of such as they are (`Whitened`). Nobody can be told of clusters:
 clustered activity is compared with independent one of the same mean, and the ratio is what crowded frames cost.
 
 Expect: AMP measures its noise and does not read σ²: its ratio is exactly 1 there and for the SNR. Told four times too
@@ -24,7 +24,7 @@ import numpy as np
 from wirelesslab_sims.mampnet_mismatch import CELLS
 
 from wirelesslab import check
-from wirelesslab.mmtc import Clustered, Independent, Kronecker, Scenario, simulate, symbol_errors
+from wirelesslab.mmtc import Clustered, Independent, Kronecker, Rayleigh, Scenario, simulate, symbol_errors
 from wirelesslab.mmtc.calibration import rates_over_groups
 from wirelesslab.mmtc.detectors import Assuming, Detector, MAMPNet, named
 from wirelesslab.mmtc.paired import paired_ratio
@@ -124,6 +124,13 @@ class Point:
         """Return the detector that knows better; detectors know all but the antennas' correlation by themselves."""
         return Whitened(detector, self.air().fading) if self.kind == CORRELATION else detector
 
+    def misled(self, detector: Detector) -> Detector:
+        """Return the detector that is misled; where antennas correlate it has the same read-out as who knows."""
+        if self.kind == CORRELATION:
+            return Whitened(detector, Rayleigh())
+        told = self.told()
+        return Assuming(detector, **told) if told else detector  # type: ignore[arg-type]
+
     def told(self) -> dict[str, float]:
         """Return what the detector believes instead of the truth; nothing where the law is wrong."""
         if self.kind == EPSILON:
@@ -167,12 +174,10 @@ class PairTrial:
             for scenario in (point.air(), point.better_air())
         ]
         (observation, truth), (known, known_truth) = sides
-        told = point.told()
         outcome = {}
         for detector in self.detectors:
-            misled = Assuming(detector, **told) if told else detector  # type: ignore[arg-type]
             outcome[detector.name] = {
-                "ser": symbol_errors(misled.detect(observation), truth),
+                "ser": symbol_errors(point.misled(detector).detect(observation), truth),
                 "better": symbol_errors(point.knowing(detector).detect(known), known_truth),
             }
         return outcome
@@ -232,8 +237,9 @@ def table(result: "xr.Dataset") -> Table:
             point = result.sel(cell=cell, case=case)
             rows.append([cell, case, *(_ratio(point.sel(detector=name)) for name in names)])
     note = (
-        "ratio of symbol error rates, misled over told the truth on common air (correlation: over whitened; clusters:\n"
-        "over independent activity of the same mean), and its 95 % interval, paired by cell; -: a side without errors"
+        "ratio of symbol error rates, misled over told the truth on common air (correlation: both with a second\n"
+        "read-out; clusters: over independent activity of the same mean), and its 95 % interval, paired by cell;\n"
+        "-: a side without errors"
     )
     return Table("What a wrong belief costs", ["cell", "what is wrong", *names], rows, note)
 

@@ -21,7 +21,7 @@ def test_amp_measures_its_noise_so_a_wrong_one_changes_nothing_on_common_air(cas
     assert misled == better > 0
 
 
-@pytest.mark.parametrize("case", [f"{EPSILON} = 1", f"{GAIN} = 0"])
+@pytest.mark.parametrize("case", [f"{EPSILON} = 1", f"{GAIN} = 0", f"{CORRELATION} = 0"])
 def test_a_belief_that_is_right_costs_nothing(case):
     misled, better = errors(case)
     assert misled == better > 0
