@@ -1,0 +1,90 @@
+"""Characters in families, and backbones that learn from their base classes: what episodes of few shots rest on."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from wirelesslab.vision.few_shot.nets import Backbone
+from wirelesslab.vision.few_shot.pretraining import Pretraining, turned
+from wirelesslab.vision.saving import Keeping
+from wirelesslab.vision.worlds.characters import Characters
+
+WORLD = Characters(families=3, base_per_family=2, validation_families=1, pictures=8, novel_pictures=4, side=12)
+NET = Backbone(widths=(4, 4, 4, 8), shape=(12, 12, 1))
+METHOD = Pretraining(backbone=NET, num_classes=6, batch_size=16, epochs=2)
+
+
+def test_splits_share_no_class_and_no_picture():
+    data = WORLD.data(1)
+    classes = [set(np.unique(data.only(split).labels)) for split in ("train", "validation", "test")]
+    assert [len(c) for c in classes] == [6, 2, 4]
+    assert len(set.union(*classes)) == 12
+    assert len({image.tobytes() for image in data.images}) == len(data)
+
+
+def test_unrelated_novel_classes_are_of_other_families_and_leave_the_base_as_it_is():
+    near, far = WORLD.data(2), replace(WORLD, related=False).data(2)
+    assert np.array_equal(near.only("train").images, far.only("train").images)
+    families = {name: set(d.only("test").truth["family"]) for name, d in (("near", near), ("far", far))}
+    base = set(near.only("train").truth["family"])
+    assert families["near"] <= base
+    assert not families["far"] & base
+
+
+def test_a_class_resembles_its_family_more_than_others():
+    def shared(name):
+        return WORLD.strokes_of(3, name)[:-1]  # the last stroke is a class's own
+
+    own = np.abs(shared("family 0 base 0") - shared("family 0 novel 0")).mean()
+    other = np.abs(shared("family 0 base 0") - shared("family 1 novel 0")).mean()
+    assert own < other / 2
+
+
+def test_the_last_word_needs_a_family():
+    with pytest.raises(ValueError, match="validation_families: got 12, expected fewer than 12"):
+        Characters(validation_families=12)
+
+
+@pytest.mark.parametrize("kind", ["conv4", "resnet12"])
+def test_features_have_the_said_dimension_and_are_never_negative(kind):
+    method = replace(METHOD, backbone=replace(NET, kind=kind))
+    features = method.features(method.build(1), WORLD.data(1).images[:5])
+    assert features.shape == (5, method.backbone.dimension) == (5, 8)
+    assert features.min() >= 0 < features.max()
+
+
+def test_one_model_from_images_to_features_is_the_stages_one_after_the_other():
+    state, images = METHOD.build(4), WORLD.data(1).images[:3]
+    model, values = NET.model(), state.part("weights") | state.part("statistics")
+    for variable in model.variables:
+        variable.assign(values[variable.path])
+    np.testing.assert_allclose(np.asarray(model(images)), METHOD.features(state, images), rtol=1e-5, atol=1e-6)
+
+
+def test_turns_are_quarters_against_the_clock():
+    image = np.arange(4, dtype=np.float32).reshape(1, 2, 2, 1)
+    for quarters in range(4):
+        np.testing.assert_array_equal(turned(image, np.array([quarters]))[0], np.rot90(image[0], quarters))
+
+
+def test_a_training_that_was_stopped_comes_to_the_same_bits(tmp_path):
+    data, keep = WORLD.data(5), Keeping(path=tmp_path / "net", every_steps=2)
+    whole = METHOD.fit(METHOD.build(5), data, 5)
+    begun = METHOD.fit(METHOD.build(5), data, 5, keep=keep)
+    again = METHOD.fit(METHOD.build(5), data, 5, keep=keep)  # finds the end and goes on from it
+    for state in (begun.state, again.state):
+        assert state.numbers == whole.state.numbers == {"step": 6, "steps": 6}
+        for name, array in whole.state.arrays.items():
+            np.testing.assert_array_equal(state.arrays[name], array)
+
+
+def test_the_recipe_says_all_that_was_chosen():
+    recipe = METHOD.recipe()
+    assert recipe["backbone"]["kind"] == "conv4"
+    assert {"mix", "mix_alpha", "mix_from", "rotation_weight", "update", "epochs", "dimension"} <= set(recipe)
+
+
+def test_labels_beyond_the_base_classes_are_refused():
+    with pytest.raises(ValueError, match="expected one of 0 to 5"):
+        METHOD.gradients(METHOD.build(1), (WORLD.data(1).images[:2], np.array([0, 6])), np.random.default_rng(1))
