@@ -257,3 +257,28 @@ def test_what_does_not_fit_is_refused_with_what_was_wanted():
     for wrong in ({"num_prototypes": 0}, {"tau": 0}, {"beta": -1}, {"mode": "papr"}, {"negative": "abs"}):
         with pytest.raises(ValueError, match=f"{next(iter(wrong))}: got"):
             P3DC(**wrong)
+
+
+@pytest.mark.parametrize("shots", [1, 5])
+def test_with_the_power_of_queries_too_it_is_the_rule_on_features_that_were_raised_before(shots):
+    base, labels = features(21, 5 * BASE), np.repeat(np.arange(BASE), 5)
+    support, queries = features(22, 6, WAYS, shots), features(23, 6, 7)
+    rule = P3DC(mode="scale_free", beta=0.4, queries_too=True, sample_weight=0.2, task_weight=0.5)
+    plain = replace(rule, beta=1.0, queries_too=False)
+    found = rule.calibrate(rule.prior(base, labels), support)
+    raised = plain.calibrate(plain.prior(base**0.4, labels), support**0.4)
+    np.testing.assert_allclose(found.scores(queries), raised.scores(queries**0.4), **EXACT)
+    louder = rule.calibrate(rule.prior(7 * base, labels), 7 * support)
+    np.testing.assert_array_equal(louder.predict(7 * queries), found.predict(queries))
+
+
+def test_without_a_pull_it_is_the_power_of_both():
+    support, queries = features(24, 30, WAYS, 1), features(25, 30, 9)
+    rule = P3DC(mode="scale_free", task_weight=1.0, gamma=0.0, queries_too=True)
+    wanted = PowerTransform(queries_too=True).calibrate({}, support).predict(queries)
+    np.testing.assert_array_equal(rule.calibrate(prior_of(rule), support).predict(queries), wanted)
+
+
+def test_the_published_formula_takes_no_power_of_queries():
+    with pytest.raises(ValueError, match="queries_too: got True with mode='paper', expected False"):
+        P3DC(queries_too=True)

@@ -10,7 +10,8 @@ and the calibrated shot is (1 - a - b) |x| + a r + b t, where |.| stands for a v
 the published code as it is. It depends on the scale of features: with all of them multiplied by q, x^beta grows by
 q^beta and prototypes by q, which changes how peaked the softmax is and how far a shot is pulled. "scale_free" is a
 modification of this project, not of the paper: everything is divided by its length first, products are cosines over a
-temperature `tau`, and the pull is `gamma`.
+temperature `tau`, and the pull is `gamma`; if asked, the power is taken of all features, so that shots, queries and
+prototypes are compared in one space.
 
 References:
     P3DC-Shot: prior-driven discrete data calibration for nearest-neighbor few-shot classification, and its public code.
@@ -52,6 +53,7 @@ class P3DC:
         mode: "paper", or "scale_free", which is ours.
         tau: Temperature of cosines; scale_free only.
         gamma: Length of the pull beside a shot of length 1; scale_free only.
+        queries_too: Whether the power is taken of queries and base features as well as of shots; scale_free only.
         shot_weighting: With several shots, "query" weighs them anew for each query by the softmax of its products
             with them, as the published code does at five shots; "mean" takes their plain mean.
         negative: What becomes of negative features: "refuse", or "relu" sets them to 0.
@@ -71,6 +73,7 @@ class P3DC:
     mode: str = "paper"
     tau: float = 0.05
     gamma: float = 0.35
+    queries_too: bool = False
     shot_weighting: str = "query"
     negative: str = "refuse"
 
@@ -86,6 +89,11 @@ class P3DC:
         check.one_of(MODES, mode=self.mode)
         check.one_of(SHOT_WEIGHTINGS, shot_weighting=self.shot_weighting)
         check.one_of(("refuse", "relu"), negative=self.negative)
+        if self.queries_too and self.mode == "paper":
+            msg = (
+                "queries_too: got True with mode='paper', expected False; the published code takes no power of queries"
+            )
+            raise ValueError(msg)
 
     @classmethod
     def published(cls, shots: int) -> "P3DC":
@@ -106,7 +114,7 @@ class P3DC:
             labels: Their classes, shape (n,).
         """
         array, numbers = labelled(features, labels)
-        return {"prototypes": prototypes(non_negative(array, self.negative, name="features"), numbers)}
+        return {"prototypes": prototypes(self._seen(array, "features"), numbers)}
 
     def calibrate(self, prior: Prior, support: Floats) -> Anchors:
         """Return calibrated shots, which decide queries.
@@ -121,36 +129,48 @@ class P3DC:
         shots = self._shots(prior, support)
         own = (1 - self.sample_weight - self.task_weight) * unit(shots)
         if self.sample_weight:
-            own = own + self.sample_weight * self._moved(prior, shots, self.sample_weights(prior, shots))
+            own = own + self.sample_weight * self._moved(prior, shots, self._alone(self._products(prior, shots)))
         if self.task_weight:
-            own = own + self.task_weight * self._moved(prior, shots, self.task_weights(prior, shots))
+            own = own + self.task_weight * self._moved(prior, shots, self._together(self._products(prior, shots)))
         scale_free = self.mode == "scale_free"
         if self.shot_weighting == "mean":
             own = own.mean(axis=-2, keepdims=True)
-        change = Transform(negative=self.negative)
+        change = Transform(beta=self.beta if self.queries_too else 1.0, negative=self.negative)
         return Anchors(unit(own) if own.shape[-2] == 1 else own, unit_queries=scale_free, transform=change)
 
     def sample_weights(self, prior: Prior, support: Floats) -> Floats:
         """Return how much each prototype pulls each shot at sample level, shape (..., ways, shots, classes)."""
-        products = self._products(prior, self._shots(prior, support))
-        return softmax(np.where(self._nearest(products), products, -np.inf))
+        return self._alone(self._products(prior, self._shots(prior, support)))
 
     def task_weights(self, prior: Prior, support: Floats) -> Floats:
         """Return how much each prototype pulls each shot at task level, shape (..., ways, shots, classes).
 
         Other shots of the episode matter only by which prototypes are in T.
         """
-        products = self._products(prior, self._shots(prior, support))
+        return self._together(self._products(prior, self._shots(prior, support)))
+
+    def _alone(self, products: Floats) -> Floats:
+        return softmax(np.where(self._nearest(products), products, -np.inf))
+
+    def _together(self, products: Floats) -> Floats:
         union = self._nearest(products).any(axis=(-3, -2), keepdims=True)
         return softmax(np.where(union, products, -np.inf))
 
     def _shots(self, prior: Prior, support: Floats) -> Floats:
         dimension = prior["prototypes"].shape[-1]
         shots = matched(support, name="support", axes="ways, shots, d", dimension=dimension)
-        return non_negative(shots, self.negative, name="support")
+        return self._seen(shots, "support")
+
+    def _seen(self, features: Floats, name: str) -> Floats:
+        """Return features as everything else sees them: after the power, if it is taken of all."""
+        features = non_negative(features, self.negative, name=name)
+        return power(features, self.beta) if self.queries_too else features
+
+    def _raised(self, shots: Floats) -> Floats:
+        return shots if self.queries_too else power(shots, self.beta)
 
     def _products(self, prior: Prior, shots: Floats) -> Floats:
-        found, near = power(shots, self.beta), prior["prototypes"]
+        found, near = self._raised(shots), prior["prototypes"]
         if self.mode == "scale_free":
             found, near = unit(found) / self.tau, unit(near)
         products: Floats = np.matmul(found, near.T)
@@ -164,7 +184,7 @@ class P3DC:
         return mask
 
     def _moved(self, prior: Prior, shots: Floats, weights: Floats) -> Floats:
-        found, near = power(shots, self.beta), prior["prototypes"]
+        found, near = self._raised(shots), prior["prototypes"]
         if self.mode == "paper":
             return unit(np.matmul(weights, near) + found)
         return unit(unit(found) + self.gamma * unit(np.matmul(weights, unit(near))))

@@ -35,8 +35,8 @@ GRIDS: Mapping[str, tuple[Settings, ...]] = {
         for weight, near in product((0.05, 0.1, 0.2, 0.4, 0.6, 0.9), (1, 2, 5, 20))
     ),
     "P3DC, scale-free": tuple(
-        {"task_weight": weight, "num_prototypes": near, "tau": tau, "gamma": gamma}
-        for weight, near, tau, gamma in product((0.4, 0.9), (5, 20), (0.05, 0.2, 1.0), (0.35, 0.7))
+        {"queries_too": both, "beta": beta, "tau": tau, "gamma": gamma}
+        for both, beta, tau, gamma in product((False, True), (0.35, 0.5), (0.05, 0.2), (0.1, 0.2, 0.35))
     ),
 }
 
