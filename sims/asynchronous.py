@@ -3,12 +3,12 @@
 wirelesslab run asynchronous          (about 6 minutes on one quiet core; --quick: 20 seconds)
 
 Expect: who wins depends on the load. In the light cell delays of up to 4 symbols cost AMP with the block prior a
-factor of 1.4, the covariance method one of 2.0: AMP loses less (0.69 of covariance's loss, 0.62 to 0.78), and the
-genie, which knows how all others came and sums over the ways in which the device itself may have, loses 1.3. In
+factor of 1.5, the covariance method one of 2.0: AMP loses less (0.76 of covariance's loss, 0.70 to 0.81), and the
+genie, which knows how all others came and sums over the ways in which the device itself may have, loses 1.4. In
 the overloaded cell it is the other way round: one symbol makes AMP worse than hearing nobody, re-tuned AMP loses
-a factor of 11 over 4 symbols, covariance 1.9, MAMPNet 2 to 2.5, and the genie nothing, for the window is longer too.
+a factor of 10 over 4 symbols, covariance 1.7, MAMPNet 1.6, and the genie nothing, for the window is longer too.
 Training on late frames does not help MAMPNet: the network for devices in step serves as well. Who is heard has
-the right delay but for fewer than one in a thousand, AMP in overload apart (one in 20, re-tuned one in 150).
+the right delay but for fewer than one in a thousand, AMP in overload apart (one in 20, re-tuned one in 110).
 Frequencies of a grid finer than 1/(2L) are often taken for their neighbours, which costs labels little. A station
 that supposes no offset where carriers are off by up to half a cycle over the pilot errs 7 to 16 times as often, and
 there the genie, sure of wrong columns, errs most.
