@@ -37,7 +37,7 @@ GRIDS: Mapping[str, tuple[Settings, ...]] = {
     "P3DC, scale-free": tuple(
         {"queries_too": both, "beta": beta, "tau": tau, "gamma": gamma}
         for both, beta, (tau, gamma) in product(
-            (False, True), (0.4, 0.5, 0.6), ((0.05, 0.35), (0.2, 0.35), (0.5, 0.35), (0.2, 0.7))
+            (False, True), (0.4, 0.5, 0.6), ((0.05, 0.35), (0.05, 0.6), (0.2, 0.35), (0.2, 0.6))
         )
     ),
 }
