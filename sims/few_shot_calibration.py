@@ -120,7 +120,8 @@ def main(config: Config, session: Session | None = None) -> "xr.Dataset":
         one = session.replicate(world, cases, count, name=part)
         if part != "bends":
             one = one.isel(experiment=0, drop=True)
-        names = {name: f"{part} {name}" for name in map(str, (*one.data_vars, *one.dims))}
+        own = [name for name in map(str, (*one.data_vars, *one.dims)) if name != "replica" or part != config.parts[0]]
+        names = {name: f"{part} {name}" for name in own}
         found.append(one.rename(names))
     result = xr.merge(found, combine_attrs="drop_conflicts")
     return result.assign_attrs(
@@ -248,7 +249,7 @@ def _draw_rules(result: "xr.Dataset") -> "Figure":
     for axis in axes[1]:
         axis.set_xlabel("points of accuracy above nearest neighbour")
     figure.suptitle(
-        f"{part}: means over {result.sizes[f'{part} replica']} worlds with 95 % intervals over episodes; dots: worlds; "
+        f"{part}: means over {result[f'{part} base_accuracy'].size} worlds with 95 % intervals over episodes; dots: worlds; "
         "filled: tuned on validation classes; left of the axis: beyond it",
         fontsize=10,
     )
