@@ -249,8 +249,8 @@ def _draw_rules(result: "xr.Dataset") -> "Figure":
     for axis in axes[1]:
         axis.set_xlabel("points of accuracy above nearest neighbour")
     figure.suptitle(
-        f"{part}: means over {result[f'{part} base_accuracy'].size} worlds with 95 % intervals over episodes; dots: worlds; "
-        "filled: tuned on validation classes; left of the axis: beyond it",
+        f"{part}: means over {result[f'{part} base_accuracy'].size} worlds with 95 % intervals over episodes; "
+        "dots: worlds; filled: tuned on validation classes; left of the axis: beyond it",
         fontsize=10,
     )
     return figure
