@@ -4,6 +4,7 @@ from wirelesslab.vision.few_shot.calibration import P3DC
 from wirelesslab.vision.few_shot.distributions import DistributionCalibration
 from wirelesslab.vision.few_shot.episodes import Drawn, Episodes, check_disjoint
 from wirelesslab.vision.few_shot.judgement import Paired, Pool, accuracies, paired, pooled, tune
+from wirelesslab.vision.few_shot.learning import FewShot
 from wirelesslab.vision.few_shot.line_up import GRIDS, line_up
 from wirelesslab.vision.few_shot.logistic import LogisticRegression
 from wirelesslab.vision.few_shot.rivals import CentredNearestNeighbour, NearestNeighbour, PowerTransform
@@ -18,6 +19,7 @@ __all__ = [
     "DistributionCalibration",
     "Drawn",
     "Episodes",
+    "FewShot",
     "LogisticRegression",
     "NearestNeighbour",
     "Paired",
