@@ -43,14 +43,16 @@ sims: $(VENV)/.installed ## every sim at full size, into docs/results/
 	for sim in queues_against_theory slice_isolation planning_and_operation failure_recovery growth twin_staleness \
 			what_if_fidelity hybrid_models grant_free_in_the_network million_devices terngrad_accuracy_and_bytes \
 			terngrad_over_the_network terngrad_convergence terngrad_killed_worker agents_against_rules agent_generalisation \
-			worth_of_a_twin sparsity_speed models_travel; do \
+			worth_of_a_twin sparsity_speed models_travel ser_over_channels asynchronous roc mismatch pilot_design complexity \
+			rare_classes few_shot_calibration; do \
 		$(BIN)/wirelesslab run $$sim --out docs/results/$$sim $(ARGS) || exit 1; done
 
 weights: $(VENV)/.installed ## train the shipped networks anew (about an hour and three quarters on one core)
 	$(BIN)/wirelesslab run train_mampnet --out docs/results/train_mampnet/known
 	$(BIN)/wirelesslab run train_mampnet --setting distribution --out docs/results/train_mampnet/distribution
 	$(BIN)/wirelesslab run train_mampnet --setting one-cell --out docs/results/train_mampnet/one_cell
-	for kind in known distribution one_cell; do for kept in npz json; do \
+	$(BIN)/wirelesslab run train_mampnet --setting asynchronous --out docs/results/train_mampnet/asynchronous
+	for kind in known distribution one_cell asynchronous; do for kept in npz json; do \
 		cp docs/results/train_mampnet/$$kind/network.$$kept wirelesslab/mmtc/weights/$$kind.$$kept; done; done
 
 notebooks: $(VENV)/.installed-dev ## execute the notebooks at full size, in place

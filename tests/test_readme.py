@@ -98,3 +98,9 @@ def test_the_readme_s_small_net_is_smaller_and_still_sees_and_travels(tmp_path, 
     assert small.classifier.evaluate(small.state, names["data"].only("test"))["accuracy"] > 0.8
     download = names["delivery"].downloads[0]
     assert download.content_bytes == (tmp_path / "results" / "small.keras").stat().st_size
+
+
+@pytest.mark.parametrize("about", ["Delayed, Designed", "few_shot.pretraining"])
+def test_the_readme_s_late_devices_and_rare_classes_run(about, capsys):
+    exec(compile(next(block for block in BLOCKS if about in block), "README", "exec"), {"__name__": "readme"})
+    assert capsys.readouterr().out
