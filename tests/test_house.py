@@ -7,6 +7,7 @@ import json
 import pkgutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,12 @@ def test_every_public_module_class_and_function_says_what_it_is(name):
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_no_file_is_longer_than_a_person_reads_in_one_sitting(path):
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 600
+
+
+def test_every_package_is_in_the_wheel():
+    told = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["packages"]
+    there = {".".join(p.parent.relative_to(ROOT).parts) for p in FILES if p.name == "__init__.py"}
+    assert set(told) == {*there, "wirelesslab_sims"}
 
 
 def test_imports_point_down_and_wings_stand_apart():
