@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from wirelesslab.vision.few_shot.nets import Backbone
-from wirelesslab.vision.few_shot.pretraining import Pretraining, turned
+from wirelesslab.vision.few_shot.pretraining import Pretraining, _compiled, turned
+from wirelesslab.vision.method import State
 from wirelesslab.vision.saving import Keeping
 from wirelesslab.vision.worlds.characters import Characters
 
@@ -66,6 +67,49 @@ def test_turns_are_quarters_against_the_clock():
     image = np.arange(4, dtype=np.float32).reshape(1, 2, 2, 1)
     for quarters in range(4):
         np.testing.assert_array_equal(turned(image, np.array([quarters]))[0], np.rot90(image[0], quarters))
+
+
+@pytest.mark.parametrize("rotation_weight", [0.0, 0.5])
+def test_pictures_are_mixed_in_pairs_and_targets_with_them(rotation_weight):
+    method = replace(METHOD, mix="input", rotation_weight=rotation_weight)
+    state, images, labels = method.build(6), WORLD.data(1).images[:40:3], np.arange(14) % 6
+    rng = np.random.default_rng(3)  # what is drawn, in this order
+    turns = rng.integers(0, 4, 14) if rotation_weight else np.zeros(14, int)
+    pairs, share = rng.permutation(14), rng.beta(2.0, 2.0)
+    upright = turned(images, turns)
+    mixed = (share * upright + (1 - share) * upright[pairs]).astype(np.float32)
+    learn, none = _compiled(NET)[1], np.ones(4, np.float32)
+    values = list(state.part("weights").values()), list(state.part("statistics").values())
+
+    def loss(order):
+        given = (labels[order].astype(np.int32), turns[order].astype(np.int32), pairs.astype(np.int32))
+        return float(learn(*values, mixed, *given, none, np.float32(rotation_weight))[0])
+
+    wanted = share * loss(np.arange(14)) + (1 - share) * loss(pairs)
+    assert method.gradients(state, (images, labels), np.random.default_rng(3)).loss == pytest.approx(wanted, rel=1e-5)
+    plain = replace(method, mix="none").gradients(state, (images, labels), np.random.default_rng(3)).loss
+    assert abs(plain - wanted) > 1e-3
+
+
+def test_a_net_mixes_in_front_of_a_stage_that_is_drawn_and_not_before_its_time():
+    images, labels = WORLD.data(1).images[:14], np.arange(14) % 6
+    state, losses = METHOD.build(6), {}
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        rng.integers(0, 4, 14), rng.permutation(14), rng.beta(2.0, 2.0)
+        stage = int(rng.integers(4))
+        losses[stage] = [
+            replace(METHOD, mix=mix).gradients(state, (images, labels), np.random.default_rng(seed)).loss
+            for mix in ("none", "input", "manifold")
+        ]
+    assert set(losses) == {0, 1, 2, 3}
+    for stage, (plain, of_pictures, of_stage) in losses.items():
+        assert of_stage != pytest.approx(plain, abs=1e-4)
+        assert (of_stage == pytest.approx(of_pictures, rel=1e-6)) == (stage == 0)
+    early = State(state.arrays, {"step": 5, "steps": 10})  # mixing begins after 0.6 of the steps
+    found = [replace(METHOD, mix=mix).gradients(early, (images, labels), np.random.default_rng(0)).loss
+             for mix in ("none", "manifold")]  # fmt: skip
+    assert found[0] == found[1]
 
 
 def test_a_training_that_was_stopped_comes_to_the_same_bits(tmp_path):

@@ -61,8 +61,16 @@ def test_a_power_is_taken_of_shots_and_of_queries_only_if_asked(both):
     wanted = [[slow.nearest_neighbour(s, q) for q in a] for s, a in zip(support**0.3, asked, strict=True)]
     found = calibrated(PowerTransform(beta=0.3, queries_too=both), support)
     assert found.predict(queries).tolist() == wanted
+    rule = PowerTransform(queries_too=both)
     with pytest.raises(ValueError, match="support: got features down to"):
-        calibrated(PowerTransform(), support - 1)
+        calibrated(rule, support - 1)
+    with pytest.raises(ValueError, match="queries: got features down to"):
+        calibrated(rule, support).predict(queries - 1)
+    cut = PowerTransform(queries_too=both, negative="relu")
+    np.testing.assert_array_equal(
+        calibrated(cut, support).predict(np.where(queries == 0, -9.0, queries)),
+        calibrated(rule, support).predict(queries),
+    )
 
 
 @pytest.mark.parametrize(("shots", "d", "strength"), [(1, 64, 1.0), (1, 3, 1.0), (5, 40, 10.0), (26, 110, 0.1)])

@@ -237,6 +237,8 @@ def test_evaluation_is_that_of_the_masks_it_predicts():
     logits = method.logits(state, data.images).astype(float)[known]
     nats = np.log(np.exp(logits).sum(axis=-1)) - logits[np.arange(len(logits)), masks[known]]
     assert scores["cross entropy"] == pytest.approx(float(nats.mean()))
+    low = State({**state.arrays, "weights/logits/bias": np.full(3, -1000, np.float32)})
+    assert method.evaluate(low, data)["cross entropy"] == pytest.approx(float(nats.mean()), abs=1e-3)  # a shift of all
     features = method.features_of(state, data.images)
     wanted = feature_geometry(features, masks, 3, state.part("weights")["logits/kernel"][0, 0])
     assert method.geometry(state, data).etf_deviation == pytest.approx(wanted.etf_deviation)

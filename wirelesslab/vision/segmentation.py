@@ -168,7 +168,7 @@ class Segmenter:
             one = PixelCounts.of(logits.argmax(axis=-1), mask, self.num_classes)
             counts = one if counts is None else counts + one
             known, right = logits[mask != IGNORED].astype(np.float64), mask[mask != IGNORED]
-            top = known.max(axis=-1, initial=0.0)
+            top = known.max(axis=-1)
             sums = np.log(np.exp(known - top[:, None]).sum(axis=-1)) + top
             nats += float((sums - known[np.arange(len(right)), right]).sum())
             pixels += len(right)

@@ -48,7 +48,7 @@ class Episodes:
             raise ValueError(msg)
 
     def over_ways(self, ways: Sequence[int]) -> tuple["Episodes", ...]:
-        """Return the same episodes for several numbers of ways."""
+        """Return what is asked here for several numbers of ways; each number has episodes of its own."""
         return tuple(replace(self, ways=number) for number in ways)
 
     def draw(self, labels: ArrayLike, names: Sequence[str] = ()) -> "Drawn":

@@ -41,7 +41,8 @@ class CentredNearestNeighbour:
     """Nearest neighbour after the base classes' mean is taken away and lengths are made 1 (CL2N).
 
     Attributes:
-        share: Of the mean that is taken away; 1 is the published rule.
+        share: Of the mean that is taken away; 1 is the published rule. (It compares distances to the mean of a class's
+            shots and we cosines, as of nearest neighbour: at one shot that is the same, at several nearly so.)
         unit_first: Whether features have length 1 before they are centred too (our option: False is as published).
 
     References:
@@ -93,7 +94,7 @@ class PowerTransform:
         """Return the mean of each class's shots after the power, each of length 1."""
         shots = matched(support, name="support", axes="ways, shots, d")
         raised = power(non_negative(shots, self.negative, name="support"), self.beta)
-        change = Transform(beta=self.beta, negative=self.negative) if self.queries_too else Transform()
+        change = Transform(beta=self.beta if self.queries_too else 1.0, negative=self.negative)
         return Anchors(_mean(raised), transform=change)
 
 
