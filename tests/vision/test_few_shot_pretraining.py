@@ -5,6 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from wirelesslab.rng import stream
+from wirelesslab.vision import fitting
+from wirelesslab.vision.datasets import digits
+from wirelesslab.vision.few_shot import Episodes, NearestNeighbour, Pool, accuracies
 from wirelesslab.vision.few_shot.nets import Backbone
 from wirelesslab.vision.few_shot.pretraining import Pretraining, _compiled, turned
 from wirelesslab.vision.method import State
@@ -112,15 +116,37 @@ def test_a_net_mixes_in_front_of_a_stage_that_is_drawn_and_not_before_its_time()
     assert found[0] == found[1]
 
 
-def test_a_training_that_was_stopped_comes_to_the_same_bits(tmp_path):
-    data, keep = WORLD.data(5), Keeping(path=tmp_path / "net", every_steps=2)
+def test_a_training_that_was_stopped_midway_comes_to_the_same_bits(tmp_path, monkeypatch):
+    data, keep, begun = WORLD.data(5), Keeping(path=tmp_path / "net", every_steps=2), []
     whole = METHOD.fit(METHOD.build(5), data, 5)
-    begun = METHOD.fit(METHOD.build(5), data, 5, keep=keep)
-    again = METHOD.fit(METHOD.build(5), data, 5, keep=keep)  # finds the end and goes on from it
-    for state in (begun.state, again.state):
-        assert state.numbers == whole.state.numbers == {"step": 6, "steps": 6}
-        for name, array in whole.state.arrays.items():
-            np.testing.assert_array_equal(state.arrays[name], array)
+
+    def watched(seed, *name):
+        if name[0] == "step":
+            begun.append(name[1])
+        if name == ("step", 5) and begun.count(5) == 1:
+            raise KeyboardInterrupt
+        return stream(seed, *name)
+
+    monkeypatch.setattr(fitting, "stream", watched)
+    with pytest.raises(KeyboardInterrupt):
+        METHOD.fit(METHOD.build(5), data, 5, keep=keep)
+    again = METHOD.fit(METHOD.build(5), data, 5, keep=keep)
+    assert begun == [0, 1, 2, 3, 4, 5, 4, 5], "it goes on from the checkpoint of step 4"
+    assert again.state.numbers == whole.state.numbers == {"step": 6, "steps": 6}
+    assert again.history == whole.history
+    for name, array in whole.state.arrays.items():
+        np.testing.assert_array_equal(again.state.arrays[name], array)
+
+
+def test_digits_are_another_world_by_their_names():
+    method = Pretraining(backbone=Backbone(widths=(2, 2, 2, 4)), num_classes=6)
+    state, written = method.build(1), digits(1, side=28)
+    base = Pool(np.ones((6, 4), np.float32), np.arange(6), tuple(f"family {k}" for k in range(6)))
+    novel = Pool(method.features(state, written.images), written.labels, written.classes)
+    drawn = Episodes(count=3, queries=2).draw(novel.labels, novel.names)
+    assert accuracies({"near": NearestNeighbour()}, base, novel, drawn)["near"].shape == (3,)
+    with pytest.raises(ValueError, match="0"):
+        accuracies({"near": NearestNeighbour()}, replace(base, names=()), replace(novel, names=()), drawn)
 
 
 def test_the_recipe_says_all_that_was_chosen():

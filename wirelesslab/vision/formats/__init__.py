@@ -8,6 +8,7 @@ from wirelesslab.vision.formats.cifar import read_cifar, write_cifar
 from wirelesslab.vision.formats.folders import read_folders, write_folders
 from wirelesslab.vision.formats.idx import read_idx, read_mnist, write_idx, write_mnist
 from wirelesslab.vision.formats.masks import read_masks, write_masks
+from wirelesslab.vision.formats.split_files import read_split_files, write_split_files
 
 __all__ = [
     "read_cifar",
@@ -15,9 +16,11 @@ __all__ = [
     "read_idx",
     "read_masks",
     "read_mnist",
+    "read_split_files",
     "write_cifar",
     "write_folders",
     "write_idx",
     "write_masks",
     "write_mnist",
+    "write_split_files",
 ]

@@ -60,7 +60,7 @@ def read_folders(
         labels: list[int] = []
         for label, name in enumerate(classes):
             for file in _files(folder / name, per_class, seed, split):
-                images.append(_picture(file, channels, side))
+                images.append(read_picture(file, channels, side))
                 labels.append(label)
                 shape = shape or images[0].shape
                 if images[-1].shape != shape:
@@ -94,12 +94,21 @@ def _files(folder: Path, most: int | None, seed: int, split: str) -> list[Path]:
     return [files[place] for place in np.sort(chosen)]
 
 
-def _picture(file: Path, channels: int, side: int | None) -> NDArray[np.uint8]:
-    """Return a picture as bytes, shape (h, w, channels)."""
+def read_picture(file: Path, channels: int, side: int | None) -> NDArray[np.uint8]:
+    """Return a picture as bytes, shape (h, w, channels).
+
+    Args:
+        file: PNG or JPEG.
+        channels: 3 for colour, 1 for grey.
+        side: Scaled until the shorter side has so many pixels, and cut to the middle square; None takes it whole.
+
+    Raises:
+        DataError: It is damaged, or of another kind.
+    """
     try:
         from PIL import Image
     except ImportError as error:
-        msg = "folders: pillow is not installed; pip install 'wirelesslab[vision]'"
+        msg = "pictures: pillow is not installed; pip install 'wirelesslab[vision]'"
         raise ImportError(msg) from error
     try:
         with Image.open(file, formats=("PNG", "JPEG")) as opened:
