@@ -158,3 +158,10 @@ def test_the_recipe_says_all_that_was_chosen():
 def test_labels_beyond_the_base_classes_are_refused():
     with pytest.raises(ValueError, match="expected one of 0 to 5"):
         METHOD.gradients(METHOD.build(1), (WORLD.data(1).images[:2], np.array([0, 6])), np.random.default_rng(1))
+
+
+def test_a_training_that_has_ended_is_not_trained_on():
+    data = WORLD.data(5)
+    ended = METHOD.fit(METHOD.build(5), data, 5).state
+    with pytest.raises(ValueError, match=r"ended at step 6, expected a fresh one; start from build\(seed\)"):
+        METHOD.fit(ended, data, 5)

@@ -118,7 +118,8 @@ class Segmenter:
         Images without a labelled pixel give nothing: they are left out of training.
 
         Args:
-            state: Where to start; a state that is there already goes on to `steps`.
+            state: Where to start; a state that is there already goes on to `steps`, with the class counts of its first
+                training: say `counted` for other data.
             data: With a split "train" and masks; "validation" is judged.
             seed: Of the order of images.
             keep: Where to write checkpoints; when there is one already, training goes on from it, and comes to the

@@ -42,8 +42,8 @@ class DistributionCalibration:
     Attributes:
         num_neighbours: k, base classes that lend their moments (2 as published); with fewer of them, all do.
         spread: Added to every entry of the covariance (0.21 as published).
-        num_samples: Of each class, shared by its shots (750 as published; 20 mirrored ones did not do worse in our
-            trials and take a twentieth of the time).
+        num_samples: Of each class, shared by its shots (750 as published; 20 mirrored ones take a twentieth of the
+            time: our choice).
         mirrored: Whether every second sample is the one before it, mirrored about the mean.
         beta: Exponent of the power taken of shots and queries.
         inverse_strength: C of logistic regression (1 is scikit-learn's default).

@@ -163,7 +163,13 @@ class Pretraining:
             data: Base pictures.
             seed: Of order, turns and mixing.
             keep: As in `Classifier.fit`: a training that was stopped comes to the same bits as one that was not.
+
+        Raises:
+            ValueError: The state's training has ended: its rate has fallen and its pictures are mixed.
         """
+        if 0 < int(state.numbers["steps"]) <= int(state.numbers["step"]):
+            msg = f"state: got one whose training ended at step {state.numbers['step']}, expected a fresh one; start "
+            raise ValueError(msg + "from build(seed)")
         base = data.only("train")
         base = replace(base, splits={"train": np.arange(len(base))})
         if not int(state.numbers["steps"]):
