@@ -63,8 +63,8 @@ class Config:
         worlds: Of characters, each with its own classes and pictures.
         epochs: Passes over the base pictures.
         bend: How far classes of a family differ, as `Characters.bend`. It and `warp` were chosen on validation classes
-            of seeds 11 to 13: nearest neighbour was right three times in four there, and calibration gained more than the
-            power alone; `bends` show what it gains elsewhere.
+            of seeds 11 to 13: nearest neighbour was right three times in four there, and calibration gained more than
+            the power alone; `bends` show what it gains elsewhere.
         warp: How far a hand wanders from picture to picture, as `Characters.warp`.
         bends: Other bends.
         bend_worlds: Worlds of each.
