@@ -10,11 +10,12 @@ more, of antennas that are believed independent and of such as they are (`Whiten
 clustered activity is compared with independent one of the same mean, and the ratio is what crowded frames cost.
 
 Expect: AMP measures its noise and does not read σ²: its ratio is exactly 1 there and for the SNR. Told four times too
-large an ε, AMP errs seven times as often in overload (a quarter of ε would make it better there); the covariance
-method and the network hardly care. The network pays most for σ² and β (up to 24- and 13-fold), the covariance method
-for σ² too high (6 to 8); OMP's stopping rule reads σ² and breaks in the light cell (176 at -6 dB). To know the
-antennas' correlation helps AMP, re-tuned AMP and the network in overload (2.0, 3.6 and 1.9 at 0.9), others little, and
-covariance nothing. Clusters crowd frames, which costs the methods that were near the limit most.
+large an ε, AMP errs seven times as often in overload (a quarter of ε would make it four times better there); the
+covariance method gains a quarter, the network hardly cares. The network pays most for σ² and β (up to 24- and
+13-fold), the covariance method for σ² too high (6 to 8), while a β believed 6 dB too small takes a third of its errors;
+OMP's stopping rule reads σ² and breaks in the light cell (176 at -6 dB), but gains in overload by one that is too high.
+To know the antennas' correlation helps AMP, re-tuned AMP and the network in overload (2.0, 3.6 and 1.9 at 0.9), others
+little, and covariance nothing. Clusters crowd frames, which costs the methods that were near the limit most.
 """
 
 from collections.abc import Collection, Mapping

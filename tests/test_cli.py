@@ -324,7 +324,7 @@ def run(*words: object) -> list[object]:
         (["run", "ser_vs_snr"], r"sim: got 'ser_vs_snr', expected one of .*did you mean 'ser_vs_snr_and_devices'\?"),
         (
             ["run", "nothing-like-it"],
-            r"sim: got 'nothing-like-it', expected one of agent_generalisation, agents_against_rules, failure_recovery",
+            r"sim: got 'nothing-like-it', expected one of agent_generalisation, agents_against_rules, asynchronous",
         ),
         (run("--detectors", "covarience"), r"detectors: got 'covarience', .*did you mean 'covariance'\?"),
         (
@@ -559,6 +559,6 @@ def test_an_installed_copy_finds_its_sims_from_anywhere(tmp_path):
     assert Path(where).is_relative_to(target)
     assert Path(sims).is_relative_to(target)
     assert [line.split()[0] for line in python("-m", "wirelesslab", "list").splitlines()] == sorted(ALL_SIMS)
-    assert len(list((target / "wirelesslab" / "mmtc" / "weights").glob("*.npz"))) == 3
+    assert len(list((target / "wirelesslab" / "mmtc" / "weights").glob("*.npz"))) == 4
     assert (target / "wirelesslab" / "py.typed").exists()
     assert "--snr-db" in python("-m", "wirelesslab", "run", SIMS[1], "--help")

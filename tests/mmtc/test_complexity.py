@@ -123,7 +123,8 @@ class Tally:
             monkeypatch.setattr(sampler, name, plain)
         look = self.counted(sampler._look, lambda *a: m / 2 if a[5] == 0 else 1.5 * m)
         monkeypatch.setattr(sampler, "_look", look)
-        monkeypatch.setattr(sampler, "_visit", sampler._visit.py_func)
+        for name in ("_weigh", "_visit"):
+            monkeypatch.setattr(sampler, name, getattr(sampler, name).py_func)
         for name, cost in (("_project", length**2 + length * m), ("_change", length**2)):
             counted = self.counted(getattr(covariance_kernels, name), lambda *a, cost=cost: cost)
             monkeypatch.setattr(covariance_kernels, name, counted)

@@ -61,12 +61,13 @@ def test_powers_that_may_move_again_are_at_least_as_likely():
     assert costs[0] < costs[1]
 
 
-def test_once_every_step_takes_another_pilot_and_noise_alone_takes_none():
+def test_once_every_step_takes_another_pilot_and_noise_alone_takes_few():
     observation, _ = frames_of(OVERLOADED, 20, "steps")
     powers, steps = CovarianceMatching(readjust=False).powers(observation)
     assert np.array_equal(np.count_nonzero(powers, axis=1), steps)
     noise, _ = frames_of(replace(OVERLOADED, snr_db=-100.0), 50, "noise")
-    # Hardly ever does noise bring log(18) nats to one of 200 pilots by chance.
+    # Noise brings log(18) nats to a pilot of 200 in most frames, for a likelihood ratio is the largest of many: less
+    # than one pilot a frame, beside the ten that speak.
     assert np.count_nonzero(CovarianceMatching().powers(noise)[0]) < 50
 
 

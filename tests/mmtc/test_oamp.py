@@ -56,9 +56,10 @@ def interval(difference):
 
 
 def test_in_a_large_cell_of_independent_pilots_it_errs_as_amp_does():
-    # K = 1,600 columns, two and a half pilot symbols per speaker.
+    # K = 1,600 columns, two and a half pilot symbols per speaker. The cell was chosen after a harder one (L = 160,
+    # -10 dB), where OAMP errs a little less than AMP (decision 28); the seed is another than of that choice.
     scenario = Scenario(num_devices=800, bits_per_device=1, pilot_length=200, num_antennas=4, snr_db=-11.0)
-    amp, oamp = paired(scenario, AMP(), OAMP(), draws=6, frames_per_draw=12, seed=31)
+    amp, oamp = paired(scenario, AMP(), OAMP(), draws=6, frames_per_draw=12, seed=47)
     assert min(amp.sum(), oamp.sum()) > 200
     low, high = interval(oamp - amp)
     assert low <= 0 <= high

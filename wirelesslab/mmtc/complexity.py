@@ -10,7 +10,7 @@ on the frame, the formula says what it takes for typical (our choice). With K = 
 matched filter         K L M
 read-out               2 K L² + L³ + K Q L + K L M + K (2 Q² + Q M); that of the genie, OMP, covariance and CL-MP
 AMP, I iterations      (2 I - 1) K L M + (I - 1) L M²
-OAMP                   (2 I - 1) K L M + (I + L) L M
+OAMP                   (2 I - 1) K L M + (I/2 + L) L M
 OMP                    K L M per step, and the read-out
 covariance, s sweeps   s K (L² + L M), and L² for each power that a sweep changes; and the read-out
 CL-MP                  K (L + M) + 2 L² per step, K L M to start, and the read-out

@@ -199,7 +199,7 @@ def learned_threshold(
     exact = guarantee == "at most on average"
     return Threshold(
         nats=nats,
-        tie_prob=0.0 if exact else (rank - above) / (equal + 1) if equal > 1 else 0.0,
+        tie_prob=0.0 if exact else (rank - above) / (equal + 1),
         asked=asked,
         guarantee=guarantee,
         confidence=confidence,

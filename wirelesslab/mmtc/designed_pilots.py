@@ -68,7 +68,7 @@ class Designed:
         iterations: Steps of the descent.
         sharpness: p at the end; it begins at 5.
         step: Length of the first step, of the column that moves most; it falls to 0 linearly.
-        num_designs: Different designs of a shape.
+        num_designs: Different designs of a shape; more draws than that share designs, and are no independent pilots.
     """
 
     block: int = 4

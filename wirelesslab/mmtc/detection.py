@@ -243,7 +243,7 @@ def leave_one_out(
     whitened = _inverse_covariance(pilots, powers, noise_power) @ pilots  # (frames, L, K)
     a, mixing = _without_own(pilots, whitened, powers, pilots_per_device)
     cross = np.swapaxes(whitened.conj(), 1, 2) @ received
-    return a, np.asarray(np.linalg.solve(mixing, cross.reshape(*a.shape, received.shape[2])), np.complex128)
+    return a, np.asarray(np.linalg.solve(mixing, cross.reshape(-1, *a.shape[1:], received.shape[2])), np.complex128)
 
 
 def _shared_readout(o: Observation, pilots: NDArray[np.complex128], gamma: Real, noise_power: float) -> Real:

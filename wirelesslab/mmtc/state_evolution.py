@@ -53,12 +53,12 @@ def state_evolution(
 
 
 def check_in_step(scenario: Scenario) -> None:
-    """Refuse a scenario whose devices arrive in more than one state.
+    """Refuse a scenario whose devices arrive in more than one state, or beside the one that is supposed.
 
     Raises:
         ValueError: They do.
     """
-    if scenario.arrival.num_states > 1:
+    if scenario.arrival.num_states > 1 or not getattr(scenario.arrival, "on_grid", True):
         msg = (
             f"arrival: got {scenario.arrival!r}, expected one state, such as Synchronous(); columns of one pilot in "
             "several states depend on each other, and their summed posterior has no closed form: take the genie"
