@@ -232,7 +232,7 @@ def leave_one_out(
 
     Args:
         pilots: S, shape (L, N Q).
-        powers: γ, shape (frames, N Q).
+        powers: γ, shape (frames, N Q), or (1, N Q) for all frames.
         noise_power: σ².
         received: Y, shape (frames, L, M).
         pilots_per_device: Q.
