@@ -10,8 +10,9 @@ points are mismatched and one has devices that wake in clusters.
 Expect: the rates that were asked for are kept by every detector at every point, within intervals that are clustered
 by cell (one in twenty of such intervals may miss by chance: 185 of 192 hold). A wrong ε ruins posteriors, and learned
 thresholds make up for it where ε only enters the decision (covariance, LMMSE); plain AMP iterates with it and loses
-the characteristic itself. Told 6 dB too much noise, covariance misses four times as many at the same false-alarm rate,
-the network twenty times; told 6 dB too small gains, covariance misses hardly more, the network twenty times as many.
+the characteristic itself. Told 6 dB too much noise, covariance misses four to six times as many at the same
+false-alarm rate, the network twenty times; told 6 dB too small gains, covariance misses hardly more, the network
+twenty times as many.
 """
 
 from collections.abc import Collection, Mapping
