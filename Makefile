@@ -10,7 +10,7 @@ UV := $(shell command -v uv 2>/dev/null)
 RECIPE := pyproject.toml constraints.txt
 ARGS ?=
 
-.PHONY: help study test check lint bench sims weights notebooks record clean
+.PHONY: help study test hunt check lint bench sims weights notebooks record clean
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -19,8 +19,11 @@ help: ## what can be made
 study: $(VENV)/.installed ## the main job: SER over SNR and device count, table and figure
 	$(BIN)/wirelesslab run ser_vs_snr_and_devices $(ARGS)
 
-test: $(VENV)/.installed-dev ## every test, doctests included
-	$(BIN)/python -m pytest $(ARGS)
+test: $(VENV)/.installed-dev ## every test, doctests included, a process for each core (at most 8)
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile $(ARGS)
+
+hunt: $(VENV)/.installed-dev ## the property tests on examples that no run has tried
+	$(BIN)/python -m pytest --hypothesis-profile hunt -m hypothesis $(ARGS)
 
 lint: $(VENV)/.installed-dev ## format, lint, types and import contracts
 	$(BIN)/ruff format --check .

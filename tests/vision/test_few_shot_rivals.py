@@ -103,7 +103,7 @@ def test_the_rule_of_logistic_regression_decides_as_scikit_learn_does():
 def test_at_the_regression_s_weights_the_gradient_is_zero(seed, num, d, power):
     labels, strength = np.repeat(np.arange(WAYS), num), 10.0**power
     samples = features(seed, 2, WAYS * num, d=d)
-    weights, bias = fit(samples, labels, WAYS, strength, tolerance=1e-9, most_steps=2000)
+    weights, bias = fit(samples, labels, WAYS, strength, tolerance=1e-9, most_steps=20_000)
     logits = samples @ np.swapaxes(weights, -1, -2) + bias[:, None]
     found = np.exp(logits - logits.max(axis=-1, keepdims=True))
     found /= found.sum(axis=-1, keepdims=True)

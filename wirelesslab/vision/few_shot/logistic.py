@@ -30,7 +30,7 @@ from wirelesslab.vision.few_shot.rules import (
     unit,
 )
 
-MEMORY = 6  # pairs that L-BFGS keeps
+MEMORY = 20  # pairs that L-BFGS keeps: weak regularisation of nearly separable shots needs thousands of steps with 6
 HALVINGS = 12  # of a step
 WIDENED = 4.0  # times the mean diagonal, for the first step in many dimensions (our choice)
 FEW_DIMENSIONS = 100  # up to which a matrix is inverted
