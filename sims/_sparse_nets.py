@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -32,6 +32,8 @@ from wirelesslab.vision.worlds.weaves import Weaves
 Figures = Mapping[str, float | Sequence[float]]
 BLOCKS = tuple(f"stage_{stage}_block_{block}" for stage in (1, 2, 3) for block in (1, 2, 3))
 DROPPABLE = tuple(block for block in BLOCKS if block not in ("stage_2_block_1", "stage_3_block_1"))  # others project
+CSR: tuple[Literal["csr", "csr_by_four"], ...] = ("csr", "csr_by_four")
+WAYS = ("structured", "gathered", *CSR)  # of `ProductTimes`, beside the dense one
 SLOW = 0.1  # times the rate, in the last quarter of every training
 
 
@@ -272,7 +274,7 @@ class Product:
     Attributes:
         shape: Of the layer.
         shares: Of the weights, that are kept.
-        rounds: Interleaved timings, of which medians are taken.
+        rounds: Interleaved timings, of which the least is taken.
     """
 
     shape: ProductShape
@@ -283,5 +285,6 @@ class Product:
 def product(case: Product, seed: int) -> Figures:
     """Return how many times faster than dense a product is without rows and columns, and as single weights (CSR)."""
     times = [random_products(case.shape, share, seed, case.rounds) for share in case.shares]
-    faster = {way: [t.dense / getattr(t, way) for t in times] for way in ("structured", "gathered", "csr")}
-    return {**faster, "kept": [t.kept for t in times], "csr_pays_at": csr_pays_at(case.shares, times)}
+    faster = {way: [t.dense / getattr(t, way) for t in times] for way in WAYS}
+    pays = {f"{way}_pays_at": csr_pays_at(case.shares, times, way) for way in CSR}
+    return {**faster, "kept": [t.kept for t in times], **pays}

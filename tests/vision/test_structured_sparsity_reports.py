@@ -4,6 +4,7 @@ import sys
 
 import numpy as np
 import pytest
+from scipy import sparse
 
 from wirelesslab.vision.classification import Classifier
 from wirelesslab.vision.datasets import digits
@@ -23,6 +24,7 @@ from wirelesslab.vision.structured_sparsity import (
     report,
     time_products,
 )
+from wirelesslab.vision.structured_sparsity.product_kernels import csr_times
 from wirelesslab.vision.structured_sparsity.products import interleaved, kernel_matrix, without_zero_lines
 from wirelesslab.vision.structured_sparsity.reports import layers_left
 from wirelesslab.vision.update_rules import UpdateRule
@@ -108,7 +110,7 @@ def test_the_matrix_of_a_kernel_multiplies_pixels_as_the_convolution_does():
 def test_structured_and_unstructured_kernels_keep_equally_many_weights():
     found = random_products(ProductShape(filters=20, places=50, pixels=8), 0.1, 1, runs=1)
     assert found.kept == found.csr_kept == pytest.approx(0.1, abs=0.01)
-    assert min(found.dense, found.structured, found.gathered, found.csr) > 0
+    assert min(found.dense, found.structured, found.gathered, found.csr, found.csr_by_four) > 0
     with pytest.raises(ValueError, match=r"unstructured: got shape \(2, 3\)"):
         time_products(np.ones((2, 2), "f4"), np.ones((2, 3), "f4"), np.ones((2, 1), "f4"))
 
@@ -122,18 +124,28 @@ def test_products_of_a_net_compare_equal_numbers_of_weights(sparse_digits):
 
 def test_csr_pays_where_its_time_crosses_that_of_the_dense_product():
     def at(*ratios):
-        return [ProductTimes(0, 1.0, 1, 1, ratio, 0) for ratio in ratios]
+        return [ProductTimes(0, 1.0, 1, 1, ratio, 0, ratio / 2) for ratio in ratios]
 
     assert csr_pays_at([0.1, 0.5], at(0.4, 2.0)) == pytest.approx(0.1 * 5 ** (np.log(2.5) / np.log(5)))
     assert csr_pays_at([0.5, 0.1], at(2.0, 0.4)) == csr_pays_at([0.1, 0.5], at(0.4, 2.0))
     assert csr_pays_at([0.1, 0.5], at(1.2, 2.0)) == 0.0
     assert csr_pays_at([0.1, 0.5], at(0.2, 0.9)) == 1.0
+    assert csr_pays_at([0.1, 0.5], at(0.8, 4.0), "csr_by_four") == csr_pays_at([0.1, 0.5], at(0.4, 2.0))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.05, 0.4, 1.0])
+def test_scattered_weights_four_at_a_time_give_the_product_that_scipy_gives(share):
+    rng = np.random.default_rng(4)
+    matrix = sparse.csr_matrix(rng.standard_normal((7, 30)).astype("f4") * (rng.random((7, 30)) < share))
+    pixels = rng.standard_normal((30, 5)).astype("f4")
+    found = csr_times(matrix.indptr, matrix.indices, matrix.data, pixels)
+    assert np.allclose(found, matrix @ pixels, atol=1e-5)  # float32, at most 30 terms near 1
 
 
 def test_every_way_comes_once_in_a_turn_and_first_in_turn():
     calls = []
     times = interleaved({name: lambda name=name: calls.append(name) or sum(range(60_000)) for name in "abc"}, 3)
-    assert set(times) == set("abc")
+    assert {name: len(turns) for name, turns in times.items()} == dict.fromkeys("abc", 3)
     assert "".join(calls[6:]) == "abcbcacab"  # after two calls each, which tell how often to repeat
 
 

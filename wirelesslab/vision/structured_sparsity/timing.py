@@ -84,7 +84,7 @@ def _measure_here(paths: Sequence[Path], batches: Sequence[int], runs: int) -> l
     for batch in batches:
         ways = {str(number): _seeing(model, batch) for number, model in enumerate(models)}
         times = interleaved(ways, runs)
-        found.append({"batch": batch, "seconds": [times[name] for name in ways]})
+        found.append({"batch": batch, "seconds": [float(np.median(times[name])) for name in ways]})
     return found
 
 
