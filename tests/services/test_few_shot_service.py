@@ -19,6 +19,8 @@ from wirelesslab.services.few_shots import (
     write_prior,
 )
 from wirelesslab.services.inference import Inference
+from wirelesslab.services.inference_images import EncodedImages
+from wirelesslab.services.inference_models import ServedModel
 from wirelesslab.services.inference_policies import AlwaysDevice
 from wirelesslab.services.inference_records import SPANS
 from wirelesslab.vision.few_shot import Episodes, FewShot
@@ -60,6 +62,14 @@ def served(world, folder, tmp_path_factory):
     drawn = EPISODES.draw(test.labels, test.classes)
     device = FewShotDevice.of(release_of(NAME, "1", folder), METHOD.rule, tmp_path_factory.mktemp("device"))
     return (*served_episodes(device, test, drawn, name=NAME), device, drawn, test)
+
+
+def test_a_method_that_does_not_learn_backward_is_charged_what_its_answers_cost(world, state):
+    test = world.only("test")
+    _, first = np.unique(test.labels, return_index=True)
+    taught = METHOD.learn(state, test.images[first], test.labels[first], test.classes)
+    served = ServedModel.of(METHOD, taught, test, EncodedImages.of(test))
+    assert served.operations == 2 * METHOD.query_macs(taught) > 2 * METHOD.pretraining.feature_macs()
 
 
 def run(served, folder, clients=2, rate_per_s=0.0, until_s=0.001):

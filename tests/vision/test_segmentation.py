@@ -88,6 +88,7 @@ def test_operations_of_a_u_net_are_those_that_a_hand_counts():
     assert method.operations(method.build(1), 2) == 6 * forward
     centers = 3 * 5 * 6 + 3 * 6 * 3
     assert branch.operations(branch.build(1), 2) == 6 * (forward + 64 * 5) + 3 * centers
+    assert branch.query_macs(branch.build(1)) == forward  # who only answers has no branch
 
 
 def test_shapes_that_a_net_cannot_take_are_refused_with_what_to_do():

@@ -18,7 +18,6 @@ from wirelesslab.vision.method import Method, State
 from wirelesslab.vision.segmentation_metrics import PixelCounts
 
 OPERATIONS_PER_MAC = 2
-PASSES = 3  # `Method.operations` counts learning: forward once, backward twice as many
 Judge = Callable[[Any, Data], NDArray[np.bool_]]
 
 
@@ -114,8 +113,7 @@ class ServedModel:
             images: The same, encoded.
             name: Of the model.
             judge: Says which predictions are right; of labels unless said.
-            operations: To answer one image; when None two for each multiply-add of the forward pass, a third of what
-                `method.operations` counts for learning.
+            operations: To answer one image; when None two for each of `method.query_macs`.
             accuracy: On images kept for choices.
 
         Raises:
@@ -126,7 +124,7 @@ class ServedModel:
             raise ValueError(msg)
         predicted = method.predict(state, images.seen(data.value_range))
         if operations is None:
-            operations = OPERATIONS_PER_MAC * method.operations(state, 1) / PASSES
+            operations = OPERATIONS_PER_MAC * method.query_macs(state)
         return cls.of_answers(name, list(predicted), judge(predicted, data), operations, accuracy)
 
     def compute_s(self, num_images: int, operations_per_s: float, overhead_s: float = 0.0) -> float:

@@ -120,10 +120,14 @@ class Classifier:
         count = mistakes(logits.argmax(axis=1), data.labels)
         return {**accuracy_scores(count), "cross entropy": float(nats.mean())}
 
-    def operations(self, state: State, batch: int, /) -> int:  # noqa: ARG002
+    def operations(self, state: State, batch: int, /) -> int:
         """Return multiply-adds of learning from `batch` images: three times forward."""
         check.positive_integer(batch=batch)
-        return 3 * batch * sum(forward_macs(self._net()[0].model).values())
+        return 3 * batch * self.query_macs(state)
+
+    def query_macs(self, state: State, /) -> int:  # noqa: ARG002
+        """Return multiply-adds of answering one image: forward."""
+        return sum(forward_macs(self._net()[0].model).values())
 
     def model(self) -> Any:
         """Return the Keras net without trained weights: to look at, or to put a state's weights into."""

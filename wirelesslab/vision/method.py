@@ -147,6 +147,10 @@ class Method(Protocol):
         """Return the multiply-adds of learning from `batch` images once: forward once, backward twice as many."""
         ...
 
+    def query_macs(self, state: State, /) -> int:
+        """Return the multiply-adds of answering one image: forward alone, with nothing that only learning needs."""
+        ...
+
 
 class Learner(Protocol[S]):
     """What data-parallel training asks: gradients of a batch, and a step along a mean gradient.

@@ -194,15 +194,19 @@ class Segmenter:
         whole = moments_of(((one[1], small[place : place + CHUNK]) for place, one in seen), self.num_classes)
         return whole.geometry(state.part("weights")["logits/kernel"][0, 0])
 
-    def operations(self, state: State, batch: int, /) -> int:  # noqa: ARG002
+    def operations(self, state: State, batch: int, /) -> int:
         """Return multiply-adds of learning from `batch` images: three times forward, the branch's included."""
         check.positive_integer(batch=batch)
-        each, once = sum(forward_macs(self._net()[0].model).values()), 0
+        each, once = self.query_macs(state), 0
         if self.collapse is not None:
             pixels = int(np.prod(self.sides[:2]))
             more, once = self.collapse.macs(self.features, self.num_classes, pixels)
             each += more
         return 3 * (batch * each + once)
+
+    def query_macs(self, state: State, /) -> int:  # noqa: ARG002
+        """Return multiply-adds of answering one image: forward, without the branch."""
+        return sum(forward_macs(self._net()[0].model).values())
 
     def model(self, state: State | None = None) -> Any:
         """Return the plain Keras net, logits of images, as it is used: with a state's weights, or without trained ones.

@@ -153,7 +153,7 @@ class FewShot:
             return self.pretraining.operations(state, batch)
         return batch * (self.pretraining.feature_macs() + shot_macs(self.rule, self.prior(state)))
 
-    def query_macs(self, state: State) -> int:
+    def query_macs(self, state: State, /) -> int:
         """Return multiply-adds of answering one picture with the classes that were learned, shots calibrated anew."""
         ways, shots, dimension = self._shots(state)["features"].shape
         anew = ways * shots * shot_macs(self.rule, self.prior(state))

@@ -199,6 +199,10 @@ class Pretraining:
         check.positive_integer(batch=batch)
         return 3 * batch * (self.feature_macs() + self.backbone.dimension * (self.num_classes + TURNS))
 
+    def query_macs(self, state: State, /) -> int:  # noqa: ARG002
+        """Return multiply-adds of answering one image: forward, with the head of classes alone."""
+        return self.feature_macs() + self.backbone.dimension * self.num_classes
+
     def feature_macs(self) -> int:
         """Return multiply-adds of one image's features."""
         return sum(sum(forward_macs(stage).values()) for stage in _compiled(self.backbone)[0])

@@ -146,6 +146,10 @@ class StructuredSparsity:
         targets = self._targets(weights)
         return found + sum(2 * weights[key].size for one in targets for key in (one.kernel, *one.along))
 
+    def query_macs(self, state: State, /) -> int:
+        """Return multiply-adds of answering one image: the classifier's, zeros included; `export` leaves them out."""
+        return self.classifier.query_macs(state)
+
     # --- a learner ---
 
     def gradients(self, state: State, batch: Batch, rng: np.random.Generator, /) -> Gradients:
