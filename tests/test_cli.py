@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -394,9 +395,50 @@ def test_show_of_a_folder_without_a_result_says_how_to_get_one(door, tmp_path):
     one_line_error(door("show", tmp_path), "folder: no result in .*")
 
 
-def test_show_of_a_damaged_summary_names_the_file(door, tmp_path):
-    (tmp_path / "summary.json").write_text('{"table": ', encoding="utf-8")
-    one_line_error(door("show", tmp_path), r"summary\.json")
+@pytest.mark.parametrize("content", ['{"table": ', '{"table": "of somebody else"}', "[1, 2]"])
+def test_show_of_a_damaged_or_foreign_summary_names_the_file(door, tmp_path, content):
+    (tmp_path / "summary.json").write_text(content, encoding="utf-8")
+    one_line_error(door("show", tmp_path), r"summary\.json (is damaged|is not of a sim)")
+
+
+def test_a_folder_that_holds_another_sim_s_result_is_refused_and_kept(finished, door, tmp_path):
+    shutil.copytree(finished[SIMS[1]], tmp_path / "r")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "r").iterdir()}
+    ended = door("run", SIMS[0], "--workers", 1, "--out", tmp_path / "r", *SMALL[SIMS[0]])
+    one_line_error(ended, f"out: .* holds the result of {SIMS[1]}; choose another folder")
+    (tmp_path / "r" / "summary.json").write_text('{"my": "thesis"}', encoding="utf-8")
+    ended = door("run", SIMS[1], "--workers", 1, "--out", tmp_path / "r", *SMALL[SIMS[1]])
+    one_line_error(ended, "out: .* holds a summary.json that no sim wrote; choose another folder")
+    before["summary.json"] = b'{"my": "thesis"}'
+    assert {path.name: path.read_bytes() for path in (tmp_path / "r").iterdir()} == before
+
+
+def test_a_damaged_result_is_named_when_it_is_to_be_drawn_again(finished, door, tmp_path):
+    shutil.copytree(finished[SIMS[1]], tmp_path / "r")
+    (tmp_path / "r" / "result.nc").write_bytes((finished[SIMS[1]] / "result.nc").read_bytes()[:300])
+    one_line_error(door("show", "--redraw", tmp_path / "r"), r"result: .*result\.nc is damaged .*run the sim again")
+
+
+@pytest.mark.parametrize(("kilobytes", "lacking"), [(16, "result.nc"), (48, "ser.png")])
+def test_a_disk_that_fills_up_leaves_the_earlier_files_and_says_what_to_do(finished, tmp_path, kilobytes, lacking):
+    name, folder = SIMS[1], tmp_path / "r"
+    shutil.copytree(finished[name], folder)
+    words = ["run", name, "--quick", "--workers", "1", "--seed", "5", "--out", str(folder), *SMALL[name]]
+    code = f"""
+import resource
+from wirelesslab.cli import main
+resource.setrlimit(resource.RLIMIT_FSIZE, ({kilobytes * 1024}, {kilobytes * 1024}))
+main({words!r})
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", code], env=environment(), capture_output=True, text=True, timeout=120, check=False
+    )
+    assert ended.returncode == 2, ended.stderr
+    *progress_lines, last = ended.stderr.rstrip().splitlines()
+    assert re.match(rf"Error: cannot write .*{lacking} .*what was there is as it was; make room", last), ended.stderr
+    assert all("known" in line for line in progress_lines), ended.stderr
+    assert {path.name for path in folder.iterdir()} == {path.name for path in finished[name].iterdir()}
+    assert (folder / lacking).read_bytes() == (finished[name] / lacking).read_bytes()
 
 
 @pytest.mark.parametrize("damaged", ["journal", "empty"])
@@ -457,14 +499,21 @@ def test_the_doctor_finds_this_machine_sound(door):
     ended = door("doctor")
     assert ended.code == 0, ended
     assert "all is well" in ended
-    assert all(name in ended for name in doctor.NEEDED)
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    needed = [re.match(r"[\w-]+", line)[0] for line in project["dependencies"]]
+    assert all(re.search(rf"^ok +{name} ", ended, re.MULTILINE) for name in needed)
+    assert all(f"[{extra}]" in ended for extra in project["optional-dependencies"])
 
 
 def test_the_doctor_says_what_is_missing_and_how_to_get_it(door, monkeypatch):
-    monkeypatch.setattr(doctor, "NEEDED", ("numpy", "no-such-package-of-ours"))
+    packages = {"": ["numpy", "no-such-package-of-ours"], "moon": ["numpy", "no-such-either"], "sun": ["numpy"]}
+    monkeypatch.setattr(doctor, "wanted", lambda: packages)
     ended = door("doctor")
     assert ended.code == 1
     assert re.search(r"BAD +no-such-package-of-ours +missing; pip install", ended)
+    assert re.search(r"- +\[moon\] +without no-such-either; pip install 'wirelesslab\[moon\]'", ended)
+    assert re.search(r"ok +\[sun\] +numpy \d", ended)
     assert "something is missing" in ended
 
 

@@ -1,9 +1,13 @@
 """Replicas: paired seeds, any number of workers, and nothing computed is lost."""
 
+import os
+import re
+
 import numpy as np
 import pytest
 
-from wirelesslab import replicas
+from wirelesslab import cli, replicas
+from wirelesslab.executors import StudyFailedError
 from wirelesslab.replicas import difference, interquartile_mean, mean, replicate
 from wirelesslab.rng import stream
 
@@ -17,6 +21,10 @@ def stubborn(bias, seed):
     if bias == 2.0:
         raise RuntimeError("no")
     return coin(bias, seed)
+
+
+def deadly(bias, seed):
+    os._exit(3)
 
 
 def changing(bias, seed):
@@ -44,7 +52,7 @@ def test_more_replicas_keep_the_first_ones(tmp_path):
 
 
 def test_what_was_computed_before_a_failure_is_not_computed_again(tmp_path, monkeypatch):
-    with pytest.raises(RuntimeError, match="no"):
+    with pytest.raises(StudyFailedError, match="bad, replica 0 failed: RuntimeError: no"):
         replicate(stubborn, {"good": 0.0, "bad": 2.0}, 2, workers=1, journal=tmp_path)
     calls = []
 
@@ -55,6 +63,58 @@ def test_what_was_computed_before_a_failure_is_not_computed_again(tmp_path, monk
     monkeypatch.setattr(replicas, "_one", once)
     replicate(stubborn, {"good": 0.0, "bad": 2.0}, 2, workers=1, journal=tmp_path)
     assert calls.count(0.0) < 2
+
+
+def test_a_worker_process_that_dies_ends_the_replicas_with_an_error_that_teaches(tmp_path):
+    with pytest.raises(StudyFailedError, match=r"a worker process died .* at a, replica 0; .*run again to go on"):
+        replicate(deadly, {"a": 0.0}, 2, workers=2, journal=tmp_path)
+
+
+def test_fewer_replicas_than_the_journal_holds_are_its_first(tmp_path, capsys):
+    many = replicate(coin, {"a": 0.0}, 6, workers=1, journal=tmp_path)
+    few = replicate(
+        coin,
+        {
+            "a": 0.0,
+        },
+        2,
+        workers=1,
+        journal=tmp_path,
+        quiet=False,
+    )
+    assert np.array_equal(few["mean"], many["mean"][:, :2])
+    assert capsys.readouterr().err == ""  # nothing was left to compute
+
+
+def test_progress_has_share_rate_and_time_left(tmp_path, capsys):
+    replicate(coin, {"a": 0.0}, 2, workers=1, journal=tmp_path)
+    replicate(coin, {"a": 0.0}, 4, workers=1, journal=tmp_path, quiet=False)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split()[0] for line in lines] == ["75%", "100%"]
+    shape = r" *\d+%  \d/4 runs \(\+2 from the journal\), [\d.e+]+ runs/s, [\d.]+ s left"
+    assert all(re.fullmatch(shape, line) for line in lines), lines
+
+
+def test_show_says_how_far_unfinished_replicas_have_come(tmp_path, capsys):
+    configs = {"good": 0.0, "bad": 2.0}
+    with pytest.raises(StudyFailedError):
+        replicate(stubborn, configs, 3, workers=1, journal=tmp_path / "part")
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(["show", str(tmp_path)])
+    shown = capsys.readouterr().out.splitlines()
+    assert shown == [
+        "good: 1 of 3 runs",
+        "bad: 0 of 3 runs",
+        "1 of 6 runs; … goes on: the same command goes on from here",
+    ]
+    replicate(coin, {"a": 0.0}, 2, workers=1, journal=tmp_path / "whole")
+    assert replicas.progress_of(tmp_path / "whole") == "a: 2 of 2 runs\n2 of 2 runs; the replicas are complete"
+
+
+def test_a_journal_that_cannot_be_opened_is_refused_with_what_to_do(tmp_path):
+    (tmp_path / "journal.jsonl").mkdir()
+    with pytest.raises(OSError, match=r"journal: cannot write to .*Is a directory.*choose another folder"):
+        replicate(coin, {"a": 0.0}, 1, workers=1, journal=tmp_path)
 
 
 def test_a_journal_of_other_experiments_is_refused(tmp_path):

@@ -1,6 +1,8 @@
 """Results: what is saved is loaded, an old file survives a failed save, and only what belongs together is merged."""
 
+import errno
 import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,13 +43,11 @@ def test_a_failed_save_keeps_the_old_file_and_leaves_nothing_else(tmp_path, monk
     save(toss(), tmp_path / "result.nc")
     before = (tmp_path / "result.nc").read_bytes()
 
-    def half(self, path, **options):
-        Path(path).write_bytes(b"half a file")
-        msg = "no space left"
-        raise OSError(msg)
+    def full(_descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(xr.Dataset, "to_netcdf", half)
-    with pytest.raises(OSError, match="no space left"):
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"cannot write .*result.nc .No space left.*make room"):
         save(toss(seed=8), tmp_path / "result.nc")
     assert (tmp_path / "result.nc").read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["result.nc"]

@@ -78,6 +78,9 @@ def replace(path: Path, content: bytes) -> None:
     """Put content into the place of a file at once: whoever reads, now or after a crash, finds all of the old or new.
 
     It is written to a file beside it, forced to the disk, and renamed.
+
+    Raises:
+        OSError: It cannot be written; the file that was there is as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -87,6 +90,12 @@ def replace(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)
+    except OSError as error:
+        msg = (
+            f"cannot write {path} ({error.strerror or error}), what was there is as it was; "
+            "make room or choose another folder, and run again"
+        )
+        raise OSError(error.errno, msg) from error
     finally:
         beside.unlink(missing_ok=True)
 

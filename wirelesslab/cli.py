@@ -3,7 +3,6 @@
 import ast
 import dataclasses
 import importlib
-import json
 import re
 import sys
 import types
@@ -204,17 +203,14 @@ def show(folder: Path, redraw: bool) -> None:
     """Show the table and the figures of a run again, or how far an unfinished one has come."""
     folder = folder.parent if folder.is_file() else folder
     if (folder / "summary.json").exists():
-        try:
-            summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-        except ValueError as error:
-            msg = f"folder: {folder / 'summary.json'} is damaged ({error}); run the sim again, its journal is kept"
-            raise click.ClickException(msg) from error
+        from wirelesslab.results import load, read_summary
+
+        summary = read_summary(folder)
         click.echo(f"{summary['table']}\n")
-        made = f"seed {summary['seed']}, {summary['wall_seconds']} s, {summary['created']}"
+        made = f"seed {summary['seed']}, {summary.get('wall_seconds', '?')} s, {summary.get('created', '?')}"
         click.echo(f"made by  {summary['command']}  ({made})")
         figures = [folder / figure for figure in summary["figures"]]
         if redraw or not all(path.exists() for path in figures):
-            from wirelesslab.results import load
             from wirelesslab.session import save_figures
 
             figures = save_figures(load_sim(summary["sim"]).draw(load(folder)), folder)
@@ -226,10 +222,12 @@ def show(folder: Path, redraw: bool) -> None:
         raise click.ClickException(msg)
     journals = [*folder.glob("journal.jsonl"), *folder.glob("*/journal.jsonl")]
     if journals:
-        from wirelesslab.study import progress_of
+        from wirelesslab import replicas, study
+        from wirelesslab.journal import read
 
         for journal in journals:
-            click.echo(progress_of(journal.parent))
+            of_replicas = "experiment" in (read(journal)[0] or {})
+            click.echo((replicas if of_replicas else study).progress_of(journal.parent))
         return
     known = sorted(str(path.parent) for path in Path("results").glob("*/summary.json"))
     hint = (
@@ -326,7 +324,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except TROUBLE as error:
         if "--traceback" in words:
             raise
-        click.echo(f"Error: {error}", err=True)
+        ours = isinstance(error, OSError) and error.filename is None and error.strerror  # without "[Errno 28]"
+        click.echo(f"Error: {ours or error}", err=True)
         if isinstance(error, TypeError):
             click.echo("(`wirelesslab --traceback …` shows where it came from)", err=True)
         sys.exit(1 if isinstance(error, RuntimeError) else 2)  # failed on the way, or refused at the door

@@ -1,6 +1,7 @@
 """What this machine offers to wirelesslab, and what it lacks."""
 
 import platform
+import re
 import sys
 from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
@@ -10,17 +11,21 @@ from wirelesslab import check
 from wirelesslab.threads import available_cores
 from wirelesslab.units import readable_bytes
 
-NEEDED = (
-    "numpy", "scipy", "numba", "xarray", "h5netcdf", "matplotlib", "click", "rich", "threadpoolctl", "networkx",
-    "simpy", "tensorflow", "sionna-no-rt",
-)  # fmt: skip
-EXTRAS = {
-    "notebooks": "jupyterlab",
-    "serve": "fastapi",
-    "dask": "distributed",
-    "rl": "gymnasium",
-    "dev": "pytest",
-}
+
+def wanted() -> dict[str, list[str]]:
+    """Return the packages that wirelesslab wants, from its own metadata: under "" what it needs, then each extra's.
+
+    Raises:
+        PackageNotFoundError: wirelesslab runs from its source without being installed.
+    """
+    found: dict[str, list[str]] = {"": []}
+    for line in requires("wirelesslab") or ():
+        package, _, condition = line.partition(";")
+        name = re.match(r"[\w.-]+", package)
+        extra = re.search(r"extra == ['\"]([\w-]+)['\"]", condition)
+        if name is not None and name[0] != "wirelesslab":  # an extra of extras
+            found.setdefault(extra[1] if extra else "", []).append(name[0])
+    return found
 
 
 def report() -> tuple[bool, str]:
@@ -39,25 +44,29 @@ def report() -> tuple[bool, str]:
         "machine",
         f"{available_cores()} cores, {readable_bytes(check.available_bytes())} of memory free",
     )
-    for name in NEEDED:
-        try:
-            say("ok", name, version(name))
-        except PackageNotFoundError:
-            sound = False
-            say("BAD", name, "missing; pip install wirelesslab")
-    if _both_sionnas():
+    try:
+        packages = wanted()
+    except PackageNotFoundError:
+        packages = {"": ["wirelesslab"]}
+    for name in packages.pop(""):
+        there = _version(name)
+        sound &= there is not None
+        say("ok" if there else "BAD", name, there or "missing; pip install wirelesslab")
+    if _version("sionna") and _version("sionna-no-rt"):
         sound = False
         say(
             "BAD",
             "sionna",
             "sionna and sionna-no-rt are both installed and own the same files; pip uninstall sionna",
         )
-    for extra, package in EXTRAS.items():
-        there = find_spec(package) is not None
+    for extra, names in packages.items():
+        versions = {name: _version(name) for name in names}
+        lacking = [name for name, found in versions.items() if found is None]
+        hint = f"without {', '.join(lacking)}; pip install 'wirelesslab[{extra}]'"
         say(
-            "ok" if there else "-",
+            "-" if lacking else "ok",
             f"[{extra}]",
-            version(package) if there else f"not installed; pip install 'wirelesslab[{extra}]'",
+            hint if lacking else ", ".join(f"{n} {v}" for n, v in versions.items()),
         )
     cache = Path(__file__).parent / "mmtc" / "__pycache__"
     say(
@@ -72,12 +81,12 @@ def report() -> tuple[bool, str]:
     return sound, "\n".join(lines)
 
 
-def _both_sionnas() -> bool:
+def _version(package: str) -> str | None:
+    """Return the version that is installed; None if none is."""
     try:
-        requires("sionna")
+        return version(package)
     except PackageNotFoundError:
-        return False
-    return True
+        return None
 
 
 def _writable(folder: Path) -> bool:

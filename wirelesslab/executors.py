@@ -4,7 +4,7 @@ import os
 import pickle
 import threading
 from collections.abc import Callable
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ProcessPoolExecutor
 from multiprocessing import current_process, get_context, parent_process
 from multiprocessing.connection import wait
 from socket import create_connection
@@ -15,6 +15,10 @@ from wirelesslab import check
 from wirelesslab.threads import available_cores
 
 T = TypeVar("T")
+
+
+class StudyFailedError(RuntimeError):
+    """A task failed and nothing goes on without it, a worker died, or the executor gave its tasks up."""
 
 
 class InProcess(Executor):
@@ -48,6 +52,29 @@ def local_executor(trial: object, workers: int | None = None) -> Executor:
         msg = f"trial: cannot be sent to worker processes ({error}); define it in a module, or run with workers=1"
         raise TypeError(msg) from error
     return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_become_worker)
+
+
+def result_of(future: Future[T], where: str) -> T:
+    """Return what a finished task gave, or raise what it raised.
+
+    Args:
+        future: The task.
+        where: Which one, for messages.
+
+    Raises:
+        StudyFailedError: It has no result because a worker process died or the executor gave it up.
+    """
+    try:
+        return future.result()
+    except CancelledError as error:
+        msg = "the executor gave up its tasks (has the cluster gone?); the journal keeps what was computed: run again"
+        raise StudyFailedError(msg) from error
+    except BrokenExecutor as error:
+        msg = (
+            f"a worker process died (out of memory?), perhaps at {where}; "
+            "what was computed is in the journal: run again to go on, with fewer workers or smaller pieces of work"
+        )
+        raise StudyFailedError(msg) from error
 
 
 def refuse_in_worker() -> None:

@@ -102,9 +102,14 @@ class Journal:
         self.records: list[dict[str, Any]] = []
 
     def __enter__(self) -> Self:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        # Not "ab": a torn tail is cut off in place.
-        self._file: BinaryIO = os.fdopen(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644), "r+b", buffering=0)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            # Not "ab": a torn tail is cut off in place.
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            msg = f"journal: cannot write to {str(self.path)!r} ({error.strerror}); choose another folder with --out"
+            raise OSError(error.errno, msg) from error
+        self._file: BinaryIO = os.fdopen(descriptor, "r+b", buffering=0)
         try:
             self._lock()
             theirs, self.records, self._end = read(self.path)

@@ -18,8 +18,8 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from wirelesslab import check, results
-from wirelesslab.executors import InProcess, abandon, concurrency, local_executor
-from wirelesslab.journal import Journal
+from wirelesslab.executors import InProcess, StudyFailedError, abandon, concurrency, local_executor, result_of
+from wirelesslab.journal import Journal, read
 from wirelesslab.rng import stream
 from wirelesslab.stats import Interval, student_quantile
 from wirelesslab.threads import one_blas_thread
@@ -27,6 +27,7 @@ from wirelesslab.units import readable_seconds
 
 Figures = Mapping[str, float | Sequence[float]]
 Experiment = Callable[[Any, int], Figures]  # config, seed -> figures; defined in a module
+JOURNAL = "journal.jsonl"
 
 
 def replicate(
@@ -59,6 +60,7 @@ def replicate(
     Raises:
         ValueError: No experiment, or figures whose names or lengths differ from run to run.
         JournalError: The folder's journal is of something else.
+        StudyFailedError: A run failed, or a worker process died; what had been computed is in the journal.
     """
     check.positive_integer(replicas=replicas)
     if not configs:
@@ -77,11 +79,31 @@ def replicate(
     if journal is None:
         _run(experiment, work, done, None, executor, workers, quiet)
     else:
-        with Journal(Path(journal) / "journal.jsonl", header) as book:
-            for record in book.records:
-                done[record["experiment"], record["replica"]] = record["figures"]
+        with Journal(Path(journal) / JOURNAL, header) as book:
+            done |= {place: figures for place, figures in _kept(book.records).items() if place in work}
+            book.append({"run": {"replicas": replicas}, **results.provenance()})
             _run(experiment, work, done, book, executor, workers, quiet)
     return _table({place: done[place] for place in work}, list(configs), replicas, header)
+
+
+def progress_of(folder: str | Path) -> str:
+    """Return how far the unfinished replicas in `folder` have come, from their journal alone."""
+    header, records, _ = read(Path(folder) / JOURNAL)
+    if header is None:
+        return f"{folder}: replicas began, and there is no run yet"
+    wanted = next((record["run"]["replicas"] for record in reversed(records) if "run" in record), None)
+    names, kept = list(header["configs"]), _kept(records)
+    counts = {name: sum(n == name and (wanted is None or r < wanted) for n, r in kept) for name in names}
+    of, of_all = ("", "") if wanted is None else (f" of {wanted}", f" of {wanted * len(names)}")
+    whole = wanted is not None and min(counts.values()) >= wanted
+    further = "the replicas are complete" if whole else "… goes on: the same command goes on from here"
+    lines = [f"{name}: {count}{of} runs" for name, count in counts.items()]
+    return "\n".join([*lines, f"{sum(counts.values())}{of_all} runs; {further}"])
+
+
+def _kept(records: Sequence[Mapping[str, Any]]) -> dict[tuple[str, int], dict[str, Any]]:
+    """Return the figures of the runs that a journal holds."""
+    return {(r["experiment"], r["replica"]): r["figures"] for r in records if "figures" in r}
 
 
 def _run(
@@ -124,16 +146,31 @@ def _collect(
     began: float, resumed: int, total: int, quiet: bool,
 ) -> None:  # fmt: skip
     finished, _ = wait(running, return_when=FIRST_COMPLETED)
+    failed: StudyFailedError | None = None
     for future in finished:
         place = running.pop(future)
-        figures = future.result()
+        name, replica = place
+        try:
+            figures = result_of(future, f"{name}, replica {replica}")
+        except StudyFailedError as error:
+            failed = error
+            continue
+        except Exception as error:
+            failed = StudyFailedError(f"{name}, replica {replica} failed: {type(error).__name__}: {error}")
+            failed.__cause__ = error
+            continue
         done[place] = figures
         if book is not None:
-            book.append({"experiment": place[0], "replica": place[1], "figures": _jsonable(figures)})
+            book.append({"experiment": name, "replica": replica, "figures": _jsonable(figures)})
+    if failed is not None:  # its neighbours are in the journal
+        raise failed
     if not quiet:
-        fresh = len(done) - resumed
-        left = (time.monotonic() - began) / fresh * (total - len(done))
-        sys.stderr.write(f"{len(done) / total:4.0%}  {len(done)}/{total} runs, {readable_seconds(left)} left\n")
+        rate = (len(done) - resumed) / max(time.monotonic() - began, 1e-9)
+        kept = f" (+{resumed} from the journal)" if resumed else ""
+        sys.stderr.write(
+            f"{len(done) / total:4.0%}  {len(done)}/{total} runs{kept}, {rate:.2g} runs/s, "
+            f"{readable_seconds((total - len(done)) / rate)} left\n"
+        )
         sys.stderr.flush()
 
 

@@ -24,13 +24,14 @@ import numpy as np
 import xarray as xr
 
 from wirelesslab import check
+from wirelesslab.array_files import replace
 from wirelesslab.stats import Count, Timing
 
 CONFIDENCE = 0.95
 # Metadata of a field that a configuration was given later: at its default it is not described, so that older
 # results, journals and weight files still describe the same configuration.
 ADDED_LATER = {"described": "unless default"}
-RESULT = "result.nc"
+RESULT, SUMMARY = "result.nc", "summary.json"
 PACKAGES = (
     "wirelesslab",
     "numpy",
@@ -180,13 +181,8 @@ def prepare_folder(folder: str | Path) -> Path:
 
 def save(result: xr.Dataset, path: str | Path) -> None:
     """Write `result` as netCDF; an older file is replaced only when the new one is whole."""
-    target = Path(path)
-    partial = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        result.to_netcdf(partial, engine="h5netcdf")
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
+    # HDF5 writes into memory: on a full disk it would leave a half-open file that crashes the interpreter's end.
+    replace(Path(path), bytes(result.to_netcdf(engine="h5netcdf")))
 
 
 def load(folder: str | Path) -> xr.Dataset:
@@ -194,6 +190,7 @@ def load(folder: str | Path) -> xr.Dataset:
 
     Raises:
         FileNotFoundError: There is no result.
+        ValueError: The file is damaged.
     """
     path = Path(folder)
     path = path / RESULT if path.is_dir() else path
@@ -202,8 +199,12 @@ def load(folder: str | Path) -> xr.Dataset:
         hint = check.nearest(str(folder), near) if near else "; run a sim first, such as `make study`"
         msg = f"result: no {RESULT} in {str(folder)!r}{hint}"
         raise FileNotFoundError(msg)
-    with xr.open_dataset(path, engine="h5netcdf") as result:
-        return result.load()
+    try:
+        with xr.open_dataset(path, engine="h5netcdf") as result:
+            return result.load()
+    except (OSError, RuntimeError) as error:
+        msg = f"result: {path} is damaged ({error}); run the sim again, what its journal holds is not computed again"
+        raise ValueError(msg) from error
 
 
 def merge(first: xr.Dataset, *others: xr.Dataset) -> xr.Dataset:
@@ -232,9 +233,27 @@ def merge(first: xr.Dataset, *others: xr.Dataset) -> xr.Dataset:
 
 def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
     """Write ``summary.json``: named figures with their intervals, and the provenance."""
-    partial = folder / f".summary.{os.getpid()}"
-    partial.write_text(json.dumps(_plain(summary), indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    partial.replace(folder / "summary.json")
+    replace(folder / SUMMARY, (json.dumps(_plain(summary), indent=2, allow_nan=False) + "\n").encode())
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """Return the summary that a sim wrote into `folder`.
+
+    Raises:
+        FileNotFoundError: There is none.
+        ValueError: It is damaged, or nothing that a sim wrote.
+    """
+    path = folder / SUMMARY
+    try:
+        summary = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        msg = f"folder: {path} is damaged ({error}); run the sim again, its journal is kept"
+        raise ValueError(msg) from error
+    lacking = {"sim", "table", "seed", "command", "figures"} - (summary.keys() if isinstance(summary, dict) else set())
+    if lacking:
+        msg = f"folder: {path} is not of a sim (it lacks {', '.join(sorted(lacking))}); choose another folder"
+        raise ValueError(msg)
+    return dict(summary)
 
 
 def _plain(value: Any) -> Any:

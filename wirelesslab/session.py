@@ -6,14 +6,16 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from wirelesslab import results
-from wirelesslab.executors import dask_executor
+from wirelesslab.array_files import replace
+from wirelesslab.executors import StudyFailedError, dask_executor
 from wirelesslab.progress import progress
-from wirelesslab.study import Stop, Study, StudyFailedError, Trial
+from wirelesslab.study import Stop, Study, Trial
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -172,9 +174,16 @@ class Report:
 
 
 def run_sim(sim: Sim | ModuleType, name: str, config: Any, session: Session) -> Report:
-    """Run a sim and write ``result.nc``, ``summary.json`` and its figures into the session's folder."""
+    """Run a sim and write ``result.nc``, ``summary.json`` and its figures into the session's folder.
+
+    Raises:
+        ValueError: The folder holds the result of something else.
+        OSError: The folder cannot be written to.
+        StudyFailedError: Every grid point failed.
+    """
     start = time.perf_counter()
     if session.out is not None:
+        _refuse_another(session.out, name)
         session.out = results.prepare_folder(session.out)
     try:
         result = sim.main(config, session)
@@ -217,6 +226,19 @@ def run_sim(sim: Sim | ModuleType, name: str, config: Any, session: Session) -> 
     return Report(table, figures, failures)
 
 
+def _refuse_another(folder: Path, name: str) -> None:
+    """Refuse a folder in which another sim's result, or somebody else's summary, would be overwritten."""
+    try:
+        kept = json.loads((folder / results.SUMMARY).read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # none yet, or a damaged one, which this run mends
+        return
+    other = kept.get("sim") if isinstance(kept, dict) else None
+    if other != name:
+        what = f"the result of {other}" if other else f"a {results.SUMMARY} that no sim wrote"
+        msg = f"out: {str(folder)!r} holds {what}; choose another folder with --out"
+        raise ValueError(msg)
+
+
 def save_figures(figures: Mapping[str, "Figure"], folder: Path) -> list[Path]:
     """Write each figure as PNG and SVG, and return the paths."""
     from matplotlib import rc_context
@@ -226,7 +248,9 @@ def save_figures(figures: Mapping[str, "Figure"], folder: Path) -> list[Path]:
         for suffix in ("png", "svg"):
             path = folder / f"{name}.{suffix}"
             # Neither a date nor random names in the file: the same result gives the same bytes.
+            content = BytesIO()
             with rc_context({"svg.hashsalt": name}):
-                figure.savefig(path, dpi=150, metadata={"Date": None} if suffix == "svg" else {})
+                figure.savefig(content, format=suffix, dpi=150, metadata={"Date": None} if suffix == "svg" else {})
+            replace(path, content.getvalue())
             paths.append(path)
     return paths

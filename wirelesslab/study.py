@@ -12,7 +12,7 @@ import itertools
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from contextlib import ExitStack
 from dataclasses import fields, is_dataclass, replace
 from functools import partial
@@ -23,7 +23,15 @@ import numpy as np
 import xarray as xr
 
 from wirelesslab import check
-from wirelesslab.executors import InProcess, abandon, concurrency, local_executor, refuse_in_worker
+from wirelesslab.executors import (
+    InProcess,
+    StudyFailedError,
+    abandon,
+    concurrency,
+    local_executor,
+    refuse_in_worker,
+    result_of,
+)
 from wirelesslab.journal import Journal, JournalError, difference, read
 from wirelesslab.results import describe, prepare_folder, provenance, tabulate, versions
 from wirelesslab.rng import canonical, stream
@@ -48,10 +56,6 @@ class Trial(Protocol):
     def __call__(self, config: Any, rng: np.random.Generator, /) -> Mapping[str, Metrics]:
         """Return counts per part and metric."""
         ...
-
-
-class StudyFailedError(RuntimeError):
-    """A grid point failed and the study was told to stop at the first failure, or a worker died."""
 
 
 def run_batch(
@@ -285,18 +289,9 @@ class _Runner:
         point, batch = self.pending.pop(future)
         names = point.in_flight.pop(batch)
         try:
-            outcome, seconds = future.result()
-        except CancelledError as error:
-            msg = (
-                "the executor gave up its tasks (has the cluster gone?); the journal keeps what was computed: run again"
-            )
-            raise StudyFailedError(msg) from error
-        except BrokenExecutor as error:
-            msg = (
-                f"a worker process died (out of memory?), perhaps at {_say(point.values)}, batch {batch}; "
-                "what was computed is in the journal: run again to go on, with fewer workers or smaller batches"
-            )
-            raise StudyFailedError(msg) from error
+            outcome, seconds = result_of(future, f"{_say(point.values)}, batch {batch}")
+        except StudyFailedError:
+            raise
         except Exception as error:
             self._fail(point, batch, names, error)
             return
