@@ -16,6 +16,7 @@ from wirelesslab.mmtc import Scenario, simulate
 from wirelesslab.network.tasks import registration
 from wirelesslab.results import load
 from wirelesslab.rng import stream
+from wirelesslab.services import EncodedImages, ServedModel
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -83,7 +84,10 @@ def said_by_vision(names: Names, said: str, folder: Path) -> None:
     assert after < before / 2
     small = names["small"]
     assert small.classifier.evaluate(small.state, names["data"].only("test"))["accuracy"] > 0.8
-    assert names["simple"].evaluate(names["state"], names["data"].only("test"))["accuracy"] > 0.8
+    simple, state, test = names["simple"], names["state"], names["data"].only("test")
+    served = ServedModel.of(simple, state, test, EncodedImages.of(test))
+    assert served.right.mean() > 0.8
+    assert served.operations == 2 * 10 * 64
 
 
 def said_by_hall(names: Names, said: str, folder: Path) -> None:
