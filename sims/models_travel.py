@@ -11,42 +11,23 @@ suffices, and who may choose, and hears when the edge falls silent, is right in 
 At 0.1 Mb/s he loses: requests that nobody hears slow his model down. Mean delays are those of the M/G/1 formula.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import networkx as nx
 import numpy as np
-from wirelesslab_sims._models_to_travel import DENSE, Trained, train_models
+from wirelesslab_sims._models_in_a_cell import CHECK_LOAD, EITHER, Cell, against_theory, first_answers, session
+from wirelesslab_sims._models_to_travel import DENSE, train_models
 
 from wirelesslab import check
-from wirelesslab.network import Network, Poisson, Slice, SNssai
-from wirelesslab.network.topology import add_link, add_node
 from wirelesslab.plot import COLORS, MARKERS
 from wirelesslab.replicas import difference, mean
-from wirelesslab.services import (
-    AlwaysDevice,
-    AlwaysEdge,
-    BestInTime,
-    Delivery,
-    EncodedImages,
-    Inference,
-    RequestTime,
-)
-from wirelesslab.services.inference_policies import Placement
 from wirelesslab.services.inference_records import SPANS
 from wirelesslab.session import Session, Table
-from wirelesslab.stats import batch_means
 
 if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.figure import Figure
-
-REQUESTS = Slice(name="requests", snssai=SNssai(128), weight=4.0)
-MODELS = Slice(name="models", snssai=SNssai(129), weight=1.0)
-CELL, EDGE, CLOUD = "gnb-1", "edge-1", "cloud"
-CHECK_LOAD = 0.7  # of the uplink, where the mean delay is held against theory
-EITHER = "edge or device"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +76,14 @@ class Config:
                 check.positive(**{name: value})
 
     @property
+    def cell(self) -> Cell:
+        """The cell."""
+        return Cell(
+            clients=self.clients, rate_per_s=self.rate_per_s, deadline_s=self.deadline_s, session_s=self.session_s,
+            device_operations_per_s=self.device_operations_per_s, edge_operations_per_s=self.edge_operations_per_s,
+        )  # fmt: skip
+
+    @property
     def models(self) -> list[str]:
         """Names of the models."""
         return [DENSE, *(f"sparse {strength:g}" for strength in self.strengths)]
@@ -111,136 +100,16 @@ QUICK: Mapping[str, Any] = {
 }  # fmt: skip
 
 
-def cell(config: Config, rate_bps: float, seed: int, segment_bytes: int = 15_000) -> Network:
-    """Return clients' cell, an edge node with a cache, and the cloud, from which models come."""
-    graph = nx.DiGraph()
-    add_node(graph, CELL, "gnb", (0.0, 0.0))
-    add_node(graph, EDGE, "edge", (1e3, 0.0), operations_per_s=config.edge_operations_per_s)
-    add_node(graph, CLOUD, "cloud", (2e5, 0.0))
-    add_link(graph, CELL, EDGE, rate_bps=rate_bps, delay_s=2e-3)
-    add_link(graph, EDGE, CLOUD, rate_bps=1e9, delay_s=1e-2)
-    return Network(graph, (REQUESTS, MODELS), seed=seed, segment_bytes=segment_bytes, report_s=60.0)
-
-
-def service(
-    config: Config, images: EncodedImages, models: Sequence[Trained], policy: Placement, **options: Any
-) -> Inference:
-    """Return the cell's service."""
-    return Inference(
-        [model.served for model in models], images, at=EDGE, clients=[CELL] * config.clients, slice=REQUESTS,
-        policy=policy, **options,
-    )  # fmt: skip
-
-
-def delivery(config: Config, models: Sequence[Trained]) -> Delivery:
-    """Return the delivery of models to all clients, who ask for the first at once."""
-    return Delivery(
-        [model.release for model in models], origin=CLOUD, clients=[CELL] * config.clients, slice=MODELS,
-        caches={EDGE: 8_000_000}, chunk_bytes=15_000, starts_s=np.zeros(config.clients),
-    )  # fmt: skip
-
-
-def first_answers(config: Config, images: EncodedImages, model: Trained, rate_bps: float, seed: int) -> list[float]:
-    """Let all clients ask for a model and for an answer at once.
-
-    Returns:
-        Mean seconds of downloads, of first answers on devices and at the edge, and bytes that links have carried
-        beyond the file's length and its manifest's: must be 0.
-    """
-    network = cell(config, rate_bps, seed)
-    models = network.add(delivery(config, [model]))
-    devices = network.add(
-        service(config, images, [model], AlwaysDevice(), delivery=models.name, deadline_s=None,
-                device_operations_per_s=config.device_operations_per_s)
-    )  # fmt: skip
-    for client in range(config.clients):
-        devices.ask(client)
-    while devices.sums.answered < config.clients:
-        network.run(network.now_s + 10.0)
-    network.check()
-    each = model.num_bytes + models.downloads[0].manifest_bytes
-    carried = [int(network.stations[link].account().served_bytes.sum()) for link in ("cloud->edge-1", "edge-1->gnb-1")]
-    beyond = abs(carried[0] - each) + abs(carried[1] - config.clients * each)
-    other = cell(config, rate_bps, seed)
-    edge = other.add(service(config, images, [model], AlwaysEdge()))
-    for client in range(config.clients):
-        edge.ask(client)
-    other.run(60.0)
-    return [
-        float(np.mean([d.delay_s for d in models.downloads])), devices.sums.delays.mean, edge.sums.delays.mean,
-        float(beyond),
-    ]  # fmt: skip
-
-
-def session(
-    config: Config, images: EncodedImages, models: Sequence[Trained], way: str, rate_bps: float, seed: int
-) -> Mapping[str, Any]:
-    """Let clients ask for a while, from the moment at which devices begin to get their model."""
-    # where answers travel beside models, in short segments: an answer waits for no more than one of them
-    network = cell(config, rate_bps, seed, 1500 if way == EITHER else 15_000)
-    where, _, name = way.partition(", ")
-    policy: Placement = {"edge": AlwaysEdge(name), "device": AlwaysDevice(name)}.get(where, BestInTime())
-    options: dict[str, Any] = {}
-    if where != "edge":
-        wanted = [m for m in models if m.served.name == name] or [min(models, key=lambda m: m.num_bytes)]
-        network.add(delivery(config, wanted))
-        options = {"delivery": "delivery", "device_operations_per_s": config.device_operations_per_s}
-    answers = network.add(
-        service(config, images, models, policy, deadline_s=config.deadline_s, until_s=config.session_s,
-                traffic=Poisson(rate_per_s=config.rate_per_s, num_bytes=1), keep_records=None, **options)
-    )  # fmt: skip
-    network.run(config.session_s + 1.0)
-    network.check()
-    sums = answers.sums
-    gap = max((abs(sum(r.life.exact_spans().values()) - r.life.exact_delay) for r in answers.requests), default=0)
-    carried = network.stations["edge-1->gnb-1"].account().served_bytes.sum() + sums.up_bytes
-    return {
-        "right_in_time": sums.right_in_time / max(sums.asked, 1),
-        "delay_s": sums.delays.mean if sums.answered else np.nan,
-        "spans_s": sums.span_seconds / sums.answered if sums.answered else np.full(len(SPANS), np.nan),
-        "megabytes": float(carried) / 1e6, "on_device": 1 - sums.at_edge / max(sums.asked, 1), "gap_s": float(gap),
-    }  # fmt: skip
-
-
-def fastest(config: Config, images: EncodedImages) -> float:
-    """Return the most requests per second that the uplink brings one after another where theory is checked."""
-    return float(config.clients * config.rate_per_s / CHECK_LOAD * images.sizes.mean() / images.sizes.min())
-
-
-def against_theory(
-    config: Config, images: EncodedImages, model: Trained, slowest: float, seed: int
-) -> tuple[float, float, float]:
-    """Return the mean delay under Poisson load, its standard error by batch means, and its closed form."""
-    # so fast an edge that requests never come to it faster than it answers: then the sum of parts is exact
-    config = replace(config, edge_operations_per_s=1.2 * slowest * fastest(config, images))
-    total, sizes = config.clients * config.rate_per_s, images.sizes
-    rate_bps = float(8 * sizes.mean() * total / CHECK_LOAD)
-    network = cell(config, rate_bps, seed)
-    edge = network.add(
-        service(config, images, [model], AlwaysEdge(), traffic=Poisson(rate_per_s=config.rate_per_s, num_bytes=1),
-                keep_records=None)
-    )  # fmt: skip
-    network.run(config.check_requests / total)
-    network.check()
-    delays = [r.delay_s for r in sorted(edge.requests, key=lambda r: r.number)]
-    expected = RequestTime(
-        rate_per_s=total, uplink_s=tuple(8 * sizes / rate_bps), propagation_s=4e-3,
-        compute_s=model.served.compute_s(1, config.edge_operations_per_s),
-        downlink_s=8 * int(model.served.answer_bytes[0]) / rate_bps,
-    )  # fmt: skip
-    return (*batch_means(delays[len(delays) // 20 :], 20), expected.mean_s)
-
-
 def one_seed(config: Config, seed: int) -> Mapping[str, Any]:
     """Train the models once, and let them travel and answer at all bandwidths."""
     images, models = train_models(
         seed, epochs=config.epochs, sparse_epochs=config.sparse_epochs, strengths=config.strengths
     )
-    rates = config.bandwidths_bps
-    firsts = np.array([[first_answers(config, images, model, rate, seed) for model in models] for rate in rates])
-    runs = [[session(config, images, models, way, rate, seed) for way in config.ways] for rate in rates]
+    rates, cell = config.bandwidths_bps, config.cell
+    firsts = np.array([[first_answers(cell, images, model, rate, seed) for model in models] for rate in rates])
+    runs = [[session(cell, images, models, way, rate, seed) for way in config.ways] for rate in rates]
     slowest = max(model.served.operations for model in models)
-    theory = np.array([against_theory(config, images, model, slowest, seed) for model in models])
+    theory = np.array([against_theory(cell, images, model, slowest, config.check_requests, seed) for model in models])
     figures: dict[str, Any] = {
         name: np.array([[run[name] for run in row] for row in runs])
         for name in ("right_in_time", "delay_s", "spans_s", "megabytes", "on_device")

@@ -379,7 +379,8 @@ def test_many_clients_at_one_node_cost_rows_and_no_processes():
         ({"caches": {"cloud": 5}}, "the origin has all"),
         ({"caches": {"edge-1": 0}}, "capacity_bytes"),
         ({"holds": {"lenet": "7"}}, "expected one of"),
-        ({"damage_prob": 1.5}, "probability"),
+        ({"damage_prob": 1.0}, "damage_prob"),  # nothing would ever arrive
+        ({"starts_s": [-1.0]}, "got -1 of client 0, expected instants from 0 on"),
         ({"starts_s": [0.0, 1.0]}, "starts_s"),
         ({"clients": []}, "at least one of each"),
     ],
@@ -394,3 +395,26 @@ def test_nonsense_is_refused(options, said):
 def test_a_release_without_content_is_refused():
     with pytest.raises(ValueError, match="at least one byte"):
         Release.of_bytes("lenet", "1", b"")
+    with pytest.raises(ValueError, match=r"got parts \['net'\], expected 'file' alone"):
+        Release("lenet", "1", {"net": FILE}, whole=True)
+
+
+def test_damage_is_planned_where_something_comes_and_clients_are_counted_from_0():
+    delivery, _ = deliver(0.0)
+    for nowhere in ("cloud", 1, -1):
+        with pytest.raises(ValueError, match=r"expected a client below 1 or one of \['edge-1'\]"):
+            delivery.damage_next(nowhere, 0)
+    assert delivery.has(0, "lenet")
+    assert not delivery.has(-1, "lenet")
+
+
+def test_an_older_version_comes_back_as_its_own_tensors_when_it_is_asked_for():
+    old, new = ({"kept": np.arange(900.0), "changed": np.full(300, value)} for value in (1.0, 2.0))
+    delivery, network = deliver(0.0, release=Release.of_arrays("lenet", "1", old))
+    delivery.publish(Release.of_arrays("lenet", "2", new))
+    for version in ("2", "1"):
+        delivery.fetch(0, version=version)
+        network.run(network.now_s + 5)
+    assert [(d.base, d.version) for d in delivery.downloads] == [("", "1"), ("1", "2"), ("2", "1")]
+    assert delivery.downloads[1].content_bytes == delivery.downloads[2].content_bytes < 900 * 8
+    assert delivery.held_release(0, "lenet").arrays()["changed"].tolist() == old["changed"].tolist()

@@ -11,7 +11,7 @@ from wirelesslab.network import EMBB, URLLC, Network, Outage, Poisson, ResourceR
 from wirelesslab.services.inference import Inference
 from wirelesslab.services.inference_images import EncodedImages, Png, Raw, encode_answer
 from wirelesslab.services.inference_models import ServedModel
-from wirelesslab.services.inference_policies import AlwaysDevice, AlwaysEdge, BestInTime, LeastDelay
+from wirelesslab.services.inference_policies import AlwaysDevice, AlwaysEdge, BestInTime, LeastDelay, Option
 from wirelesslab.services.inference_records import SPANS, Batching
 from wirelesslab.services.inference_times import Way
 from wirelesslab.vision.datasets import digits
@@ -343,6 +343,9 @@ def test_memory_does_not_grow_with_time_when_few_records_are_kept():
         ({"clients": ["nobody"]}, "expected a node"),
         ({"clients": []}, "and clients"),
         ({"deadline_s": -1.0}, "deadline_s"),
+        ({"until_s": float("nan")}, "until_s"),
+        ({"until_s": -1.0}, "until_s"),
+        ({"keep_records": -1}, "keep_records"),
         ({"device_operations_per_s": 0.0}, "device_operations_per_s"),
         ({"delivery": "inference"}, "expected a Delivery with the same clients"),
     ],
@@ -358,6 +361,23 @@ def test_nonsense_is_refused(options, said):
 def test_a_model_with_other_numbers_of_answers_than_images_is_refused():
     with pytest.raises(ValueError, match="has answers to 1 images, expected 2"):
         Inference([model(sized(100))], sized(100, 200), at="edge-1", clients=["device-0"], slice=EMBB)
+
+
+def test_a_model_without_a_name_or_plain_answers_or_with_per_cent_is_refused():
+    said = {"name": "m", "operations": 1.0, "right": np.ones(2, bool), "answer_bytes": np.full(2, 30)}
+    for odd in ({"name": ""}, {"right": np.array([0.2, 0.9])}, {"right": np.ones(0, bool)}, {"accuracy": 97.0}):
+        with pytest.raises(ValueError, match=r"name, right: got|accuracy: got 97.*write 97.0 % as 0.97"):
+            ServedModel(**(said | odd))
+
+
+def test_a_policy_that_invents_an_option_is_told_what_there_is():
+    class Inventor:
+        def choose(self, sight, /):
+            return Option("device", sight.options[0].model, 0.0, 1.0)
+
+    service, _ = serve(policy=Inventor(), rate_per_s=0, until_s=0.1)
+    with pytest.raises(ValueError, match=r"policy: got 'device' with model .*, expected one of"):
+        service.ask(0)
 
 
 def test_a_policy_that_wants_a_model_that_nobody_has_is_told_what_there_is():

@@ -10,14 +10,13 @@ from collections.abc import Mapping, Sequence
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from wirelesslab import check
 from wirelesslab.network.flows import FlowRecord
 from wirelesslab.network.slices import Slice
 from wirelesslab.services.delivery_files import MANIFEST, Key, Payload, Release, encode_ask, updated
-from wirelesslab.services.delivery_records import Cache, Came, Download, Entry, Fetch, Message, Place, Ways
+from wirelesslab.services.delivery_records import Cache, Came, Download, Entry, Fetch, Message, Place, Ways, starts_of
 from wirelesslab.services.service import Mail
 
 if TYPE_CHECKING:
@@ -35,10 +34,10 @@ class Delivery:
         slice: Slice of all messages, or its name.
         chunk_bytes: Length of a chunk.
         window: Chunks that a client has asked for and not got, at most.
-        starts_s: When each client asks for the latest release of the first model, shape (clients,), inf for never;
-            None lets nobody ask before `fetch` is called.
+        starts_s: When each client asks for the latest release of the first model, shape (clients,), at once where that
+            is past, inf for never; None lets nobody ask before `fetch` is called.
         holds: Version of each model that clients have at the beginning, by name; of `releases`.
-        damage_prob: That a chunk or a manifest has one byte changed on its way from one place to the next.
+        damage_prob: That a chunk or a manifest has a byte changed from one place to the next; at most 0.99.
         timeout_s: After which what was lost is sent again.
         name: Its name as an actor.
 
@@ -64,17 +63,14 @@ class Delivery:
     ) -> None:
         check.positive_integer(chunk_bytes=chunk_bytes, window=window)
         check.positive(timeout_s=timeout_s)
-        check.probability(damage_prob=damage_prob)
+        check.within(0, 0.99, damage_prob=damage_prob)  # or nothing would ever arrive
         if not releases or not clients:
             msg = f"releases, clients: got {len(releases)} and {len(clients)}, expected at least one of each"
             raise ValueError(msg)
         if origin in (caches or {}):
             msg = f"caches: got the origin {origin!r}, expected other nodes; the origin has all"
             raise ValueError(msg)
-        self.starts_s: list[float] = [inf] * len(clients)
-        if starts_s is not None:
-            self.starts_s = np.asarray(starts_s, float).tolist()
-            check.array([0.0 if s == inf else s for s in self.starts_s], (len(clients),), "clients", name="starts_s")
+        self.starts_s = starts_of(starts_s, len(clients))
         self.origin, self.clients, self.name = origin, tuple(clients), name
         self.slice = slice if isinstance(slice, str) else slice.name
         self.chunk_bytes, self.window, self.timeout_s, self.damage_prob = chunk_bytes, window, timeout_s, damage_prob
@@ -149,8 +145,8 @@ class Delivery:
     # --- a client -----------------------------------------------------------------------------------------------------
 
     def has(self, client: int, name: str) -> bool:
-        """Return whether a client has some version of a model."""
-        return name in self.held[client]
+        """Return whether a client, by its number from 0, has some version of a model."""
+        return client >= 0 and name in self.held[client]
 
     def fetching(self, client: int, name: str) -> bool:
         """Return whether a client is getting a model."""
@@ -341,6 +337,9 @@ class Delivery:
     def damage_next(self, place: Place, number: int, times: int = 1) -> None:
         """Let a chunk (or `MANIFEST`) come damaged to a client or cache the next `times` that it comes there."""
         check.positive_integer(times=times)
+        if place not in self.caches and place not in range(len(self.clients)):
+            msg = f"place: got {place!r}, expected a client below {len(self.clients)} or one of {sorted(self.caches)}"
+            raise ValueError(msg)
         self._damage[place, number] = self._damage.get((place, number), 0) + times
 
     def _sound(self, message: Message) -> bool:

@@ -65,6 +65,9 @@ class Release:
         if not self.parts or not any(self.parts.values()):
             msg = f"parts: got {self.name!r} without content, expected at least one byte"
             raise ValueError(msg)
+        if self.whole and set(self.parts) != {"file"}:
+            msg = f"whole: got parts {sorted(self.parts)}, expected 'file' alone; see Release.of_bytes"
+            raise ValueError(msg)
 
     @classmethod
     def of_bytes(cls, name: str, version: str, content: bytes) -> "Release":

@@ -2,9 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import inf
 from typing import Literal, NamedTuple
 
 import networkx as nx
+import numpy as np
+from numpy.typing import ArrayLike
 
 from wirelesslab import check
 from wirelesslab.network.routing import Routes
@@ -44,6 +47,20 @@ class Message(NamedTuple):
     def below(self) -> Place:
         """Of the two places, the one nearer to clients: who waits."""
         return self.sender if self.what == "ask" else self.to
+
+
+def starts_of(starts_s: ArrayLike | None, num_clients: int) -> list[float]:
+    """Return when each client begins, inf for never.
+
+    Raises:
+        ValueError: There are other numbers of starts than of clients, or one is NaN or negative.
+    """
+    starts = np.full(num_clients, inf) if starts_s is None else np.asarray(starts_s, float)
+    check.array(np.where(starts == inf, 0.0, starts), (num_clients,), "clients", name="starts_s")
+    if starts.min() < 0:
+        msg = f"starts_s: got {starts.min():g} of client {int(starts.argmin())}, expected instants from 0 on"
+        raise ValueError(msg)
+    return [float(start) for start in starts]
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from wirelesslab.network.slices import Slice
 from wirelesslab.services.inference_clients import Arrivals, EdgeNews
 from wirelesslab.services.inference_images import Codec, EncodedImages
 from wirelesslab.services.inference_models import ServedModel, check_served
-from wirelesslab.services.inference_policies import AlwaysEdge, Option, Placement, Sight
+from wirelesslab.services.inference_policies import AlwaysEdge, Option, Placement, Sight, own_option
 from wirelesslab.services.inference_records import Batching, Ending, Pending, Request, Sums
 from wirelesslab.services.inference_times import Ways
 from wirelesslab.services.service import Mail
@@ -51,7 +51,7 @@ class Inference:
         delivery: Name of the `Delivery` that brings the models, with the same clients in the same order; "": devices
             have them. A request for a device without the model asks for it and waits.
         memory_s: After which a client has forgotten 63 % of what the edge took longer than without load.
-        until_s: No request begins after that.
+        until_s: No request of the traffic begins after that.
         keep_records: Latest requests whose records are kept; None keeps all, and memory grows.
         name: Its name as an actor.
 
@@ -81,10 +81,12 @@ class Inference:
         name: str = "inference",
     ) -> None:
         check_served(models, len(images), len(clients))
-        if deadline_s is not None:
-            check.positive(deadline_s=deadline_s)
-        check.positive(memory_s=memory_s)
-        check.within(0, np.finfo(float).max, device_overhead_s=device_overhead_s)
+        check.positive(memory_s=memory_s, deadline_s=1.0 if deadline_s is None else deadline_s)
+        check.within(
+            0, np.finfo(float).max, device_overhead_s=device_overhead_s, until_s=0.0 if until_s == inf else until_s
+        )
+        if keep_records is not None:
+            check.non_negative_integer(keep_records=keep_records)
         self.models, self.images, self.at, self.clients = tuple(models), images, at, tuple(clients)
         self.slice = slice if isinstance(slice, str) else slice.name
         self.traffic, self.policy, self.batching = traffic, policy or AlwaysEdge(), batching or Batching()
@@ -181,20 +183,15 @@ class Inference:
 
     def _begin(self, client: int, image: int) -> int:
         now = self._network.now_s
-        chosen = self.policy.choose(Sight(now, client, self.deadline_s, self._options(client, image, now)))
+        sight = Sight(now, client, self.deadline_s, self._options(client, image, now))
+        chosen = own_option(sight, self.policy.choose(sight))
         place = next(i for i, model in enumerate(self.models) if model.name == chosen.model)
         number = self.sums.asked
         self.sums.asked += 1
+        unloaded_s = self._unloaded_s(client, place, image)
         pending = self._pending[number] = Pending(
-            number,
-            client,
-            image,
-            place,
-            chosen.where,
-            now,
-            now + self.deadline_s,
-            self._unloaded_s(client, place, image),
-        )
+            number, client, image, place, chosen.where, now, now + self.deadline_s, unloaded_s
+        )  # fmt: skip
         if chosen.where == "edge":
             pending.ready_s, pending.up_bytes = now, int(self._sizes[image])
             self.sums.at_edge += 1

@@ -75,7 +75,11 @@ class ServedModel:
 
     def __post_init__(self) -> None:
         check.positive(operations=self.operations)
-        check.array(self.right, (None,), "images", name="right")
+        if not self.name or np.asarray(self.right).dtype != bool or not len(self.right):
+            msg = f"name, right: got {self.name!r} and {np.asarray(self.right).dtype} of {len(self.right)}, expected a "
+            raise ValueError(msg + "name, and whether the answer is right, a bool for each of at least one image")
+        if not np.isnan(self.accuracy):
+            check.probability(accuracy=self.accuracy)
         sizes = check.array(
             self.answer_bytes, self.right.shape, "images", name="answer_bytes", because="images are set by right"
         )

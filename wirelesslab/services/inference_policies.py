@@ -55,6 +55,15 @@ class Placement(Protocol):
         ...
 
 
+def own_option(sight: Sight, chosen: Option) -> Option:
+    """Return the option of a sight that a policy chose, as the service itself describes it.
+
+    Raises:
+        ValueError: There is none of that place and model.
+    """
+    return _named(sight, chosen.where, chosen.model)
+
+
 def _named(sight: Sight, where: Where, model: str) -> Option:
     for option in sight.options:
         if option.where == where and model in ("", option.model):
