@@ -151,6 +151,8 @@ def test_folders_of_classes_are_written_and_read_back(tmp_path, channels):
     assert back.classes == ("bird", "cat")
     for split in data.splits:
         assert pairs(back, split) == pairs(data, split)
+    with pytest.raises(ValueError, match="expected a new or empty folder"):
+        write_folders(tmp_path / "set", data)  # pictures of another size of set would be read among these
 
 
 def test_classes_may_lie_right_below_the_root_and_be_thinned_and_scaled(tmp_path):

@@ -140,3 +140,10 @@ def test_labels_outside_the_classes_are_not_written(tmp_path):
         write_masks(tmp_path / "scenes", odd)
     with pytest.raises(ValueError, match="truth: got 'pixel_labels'"):
         write_masks(tmp_path / "scenes", replace(data, truth={}))
+
+
+def test_nothing_is_written_among_what_was_there_before(root):
+    fewer = some().at(np.arange(2))
+    with pytest.raises(ValueError, match="'annotations' in it, expected a new or empty folder"):
+        write_masks(root, fewer)  # seven old pictures would be read with it
+    assert len(read_masks(root)) == 9

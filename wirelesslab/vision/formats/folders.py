@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from wirelesslab import check
 from wirelesslab.rng import stream
 from wirelesslab.vision.data import SPLITS, Data, DataError
-from wirelesslab.vision.formats.pixels import Part, joined, to_bytes, written_parts
+from wirelesslab.vision.formats.pixels import Part, joined, refuse_used, to_bytes, written_parts
 
 ENDINGS = (".png", ".jpg", ".jpeg")
 ALIASES = {"val": "validation"}
@@ -136,17 +136,21 @@ def write_folders(root: Path, data: Data) -> Path:
     """Write images as PNG in folders of classes below a folder for each split ("train" when there are none).
 
     Args:
-        root: Is made.
+        root: Is made; it must be new or empty.
         data: Of 1 or 3 channels; every split holds every class, or the folders could not be read again.
 
     Returns:
         The root.
+
+    Raises:
+        ValueError: Other channels, a split without an image of some class, or a root with something in it.
     """
     from PIL import Image
 
     if data.images.shape[-1] not in (1, 3):
         msg = f"images: got {data.images.shape[-1]} channels, expected 1 or 3"
         raise ValueError(msg)
+    refuse_used(root)
     pixels = to_bytes(data)
     for split, places in written_parts(data).items():
         for label, name in enumerate(data.classes):

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from wirelesslab import check
 from wirelesslab.vision.data import SPLITS, Data, DataError
-from wirelesslab.vision.formats.pixels import to_bytes, written_parts
+from wirelesslab.vision.formats.pixels import refuse_used, to_bytes, written_parts
 from wirelesslab.vision.segmentation_metrics import IGNORED, checked_labels, pixel_shares, rarest_there
 
 FOLDERS = {"train": "training", "validation": "validation", "test": "test"}
@@ -89,16 +89,16 @@ def write_masks(root: Path, data: Data, *, zero_is_unlabelled: bool = False) -> 
     """Write pictures and masks as PNG, and the classes' names; masks in shades of grey, whose numbers are the classes.
 
     Args:
-        root: Is made.
-        data: Of 1 or 3 channels, with `truth["pixel_labels"]` of the same height and width; what is not split is
-            written as "training".
+        root: Is made; it must be new or empty.
+        data: Of 1 or 3 channels, with `truth["pixel_labels"]` of the same height and width; all is "training" when
+            there are no splits, else what is in none of them is not written.
         zero_is_unlabelled: ADE20K's convention; see above.
 
     Returns:
         The root.
 
     Raises:
-        ValueError: There are no masks, of another shape, or with labels outside the classes.
+        ValueError: There are no masks, of another shape, or with labels outside the classes; or the root is in use.
     """
     from PIL import Image
 
@@ -114,6 +114,7 @@ def write_masks(root: Path, data: Data, *, zero_is_unlabelled: bool = False) -> 
         raise ValueError(msg)
     if zero_is_unlabelled:
         masks = np.where(masks == IGNORED, 0, masks + 1)
+    refuse_used(root)
     pixels = to_bytes(data)
     for split, places in written_parts(data).items():
         folders = [root / kind / FOLDERS[split] for kind in ("images", "annotations")]

@@ -25,6 +25,17 @@ def written_parts(data: Data) -> dict[str, NDArray[np.int64]]:
     return dict(data.splits) or {"train": np.arange(len(data))}
 
 
+def refuse_used(root: Path) -> None:
+    """Refuse a folder in which something is already: what is read back would be a mixture of old and new pictures.
+
+    Raises:
+        ValueError: It is not empty.
+    """
+    if root.is_dir() and (found := sorted(path.name for path in root.iterdir())):
+        msg = f"root: got {str(root)!r} with {found[0]!r} in it, expected a new or empty folder: what was there would "
+        raise ValueError(msg + "be read again among what is written")
+
+
 def joined(
     parts: Mapping[str, Part], classes: tuple[str, ...], *, name: str, validation: float = 0.0, seed: int = 0
 ) -> Data:
