@@ -192,6 +192,19 @@ def test_every_task_notebook_and_decision_is_named_where_one_looks_for_it():
         assert int(number) == int(path.name[:4])
 
 
+def test_the_glossary_is_sorted_and_its_names_are_in_the_code():
+    code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "wirelesslab").rglob("*.py"))
+    known = set(re.findall(r"\w+", code))
+    for table in re.findall(
+        r"(?:^\| .*\n)+", (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8"), re.MULTILINE
+    ):
+        names = [row.split(" | ")[0].removeprefix("| ") for row in table.splitlines()]
+        plain = [name.replace("`", "").casefold() for name in names if name != "name"]
+        assert plain == sorted(set(plain))
+        said = re.findall(r"\w+", " ".join(re.findall(r"`([^`]*)`", table)))
+        assert set(said) - known - set(cli.sim_files()) - {"make", "sims", "main"} == set()
+
+
 def test_the_makefile_finds_no_python_where_there_is_none(tmp_path):
     (tmp_path / "Makefile").write_text((ROOT / "Makefile").read_text(encoding="utf-8"), encoding="utf-8")
     for name in ("pyproject.toml", "constraints.txt"):
