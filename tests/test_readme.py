@@ -1,5 +1,6 @@
 """What the README and the guide show works as it is written, and what they and their neighbours link to is there."""
 
+import json
 import os
 import re
 import subprocess
@@ -173,12 +174,26 @@ def test_every_make_target_that_the_pages_name_exists():
         assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
 
 
-def test_every_sim_has_a_row_in_the_guide_and_every_result_a_row_among_the_results():
+def test_every_sim_has_a_row_in_the_guide():
     guide = "".join(page.read_text(encoding="utf-8") for page in PAGES)
     assert [sim for sim in cli.sim_files() if f"| `{sim}` |" not in guide] == []
+
+
+def test_every_result_has_a_row_and_says_the_command_that_makes_it_again():
     results = ROOT / "docs" / "results"
-    rows = set(re.findall(r"^\| `([\w]+)[`/]", (results / "README.md").read_text(encoding="utf-8"), re.MULTILINE))
-    assert rows == {path.name for path in results.iterdir() if path.is_dir()}
+    text = (results / "README.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| \[`(\w+)`\]\(\1\) \| .*? \| (.*) \|$", text, re.MULTILINE))
+    assert set(rows) == {path.name for path in results.iterdir() if path.is_dir()}
+    for path in sorted(results.rglob("summary.json")):
+        name = path.parent.relative_to(results).as_posix()
+        command = json.loads(path.read_text(encoding="utf-8"))["command"].split()
+        assert command[:2] == ["wirelesslab", "run"], name
+        assert command[-2:] == ["--out", f"docs/results/{name}"], name
+        flags = re.sub(r"--workers \d+ ?", "", " ".join(command[3:-2]))  # any number gives the same counts
+        said = rows[name.partition("/")[0]]
+        if "make weights" not in said:
+            assert command[2] == name.partition("/")[0]
+            assert all(flag in said for flag in flags.replace(" --", "\n--").splitlines()), (name, flags)
 
 
 def test_every_task_notebook_and_decision_is_named_where_one_looks_for_it():
