@@ -162,6 +162,30 @@ def test_a_pruned_state_is_saved_with_its_masks_and_a_foreign_one_is_refused(dat
         method.restored(method.written(bare), 1)
 
 
+def test_behind_a_filter_that_is_gone_a_batch_norm_says_its_shift_at_once_as_it_does_while_tuning_goes_on():
+    net = Classifier(backbone="resnet8", shape=(8, 8, 3))
+    method = StructuredSparsity(classifier=net, penalties=(GroupLasso(kind="filters"),))
+    state, rng = net.build(1), np.random.default_rng(1)
+    weights = state.part("weights")
+    weights["stem_conv/kernel"] = weights["stem_conv/kernel"] * np.where(np.arange(16) < 4, 1e-5, 1).astype("f4")
+    weights["stem_norm/beta"] = rng.normal(size=16).astype("f4")
+    moments = {  # what 4 of 16 filters once said, when they were as large as the others
+        n: rng.uniform(0.5, 1.5, a.shape).astype("f4") for n, a in state.part("statistics").items()
+    }
+    state = method.begin(state.with_part("weights", weights).with_part("statistics", moments), 1)
+    pruned = method.prune(state)
+    model, values = net.model(), pruned.part("weights") | pruned.part("statistics")
+    for variable in model.variables:
+        variable.assign(values[variable.path])
+    images = rng.random((4, 8, 8, 3)).astype("f4")
+    norm = type(model)(model.inputs, model.get_layer("stem_norm").output)
+    for training in (False, True):
+        said = np.asarray(norm(images, training=training))[..., :4]
+        assert np.allclose(said, weights["stem_norm/beta"][:4], atol=1e-6), training
+    kept = {n: a for n, a in pruned.part("statistics").items() if not n.startswith("stem_norm")}
+    assert all(np.array_equal(a, moments[n]) for n, a in kept.items())
+
+
 def test_workers_that_send_ternary_gradients_prune_alike(data, trained):
     method = StructuredSparsity(classifier=BASE, penalties=BOTH, mode="proximal")
     train = data.only("train")

@@ -98,6 +98,12 @@ class Graph:
         """Return the node that a layer of one input reads."""
         return self.nodes[node.inputs[0]]
 
+    def norm_after(self, name: str) -> str | None:
+        """Return the name of the BatchNorm that alone reads a layer, None if that is not what reads it."""
+        readers = [node for node in self.nodes.values() if name in node.inputs]
+        alone = len(readers) == 1 and readers[0].kind == "BatchNormalization"
+        return readers[0].name if alone else None
+
     def taps(self, node: Node, kernel: NDArray[Any]) -> NDArray[Any]:
         """Return a weighted layer's kernel as (taps, channels read, channels made), a view."""
         return kernel.reshape(-1, self.source(node).channels, kernel.shape[-1])

@@ -66,12 +66,6 @@ class Target:
         return found | {key: np.asarray(weights[key] * factors.ravel()) for key in self.along}
 
 
-def _norms(graph: Graph, name: str) -> list[str]:
-    """Return the name of the BatchNorm that alone reads a layer, if that is what reads it."""
-    readers = [node for node in graph.nodes.values() if name in node.inputs]
-    return [node.name for node in readers if len(readers) == 1 and node.kind == "BatchNormalization"]
-
-
 @dataclass(frozen=True, kw_only=True)
 class GroupLasso:
     """One kind of group with its strength.
@@ -143,7 +137,7 @@ class GroupLasso:
         known, found = set(names), []
         for name, strength in self.strengths(graph).items():
             if strength > 0:
-                beside = [f"{name}/bias", *(f"{after}/{what}" for after in _norms(graph, name) for what in SCALES)]
+                beside = [f"{name}/bias", *(f"{graph.norm_after(name)}/{what}" for what in SCALES)]
                 along = tuple(key for key in beside if self.along and key in known)
                 found.append(Target(name, self.kind, strength, f"{name}/kernel", along))
         return found

@@ -28,6 +28,7 @@ from wirelesslab.vision.method import Array, Batch, Epoch, Fit, Gradients, State
 from wirelesslab.vision.saving import Keeping
 from wirelesslab.vision.structured_sparsity.graph import graph_of
 from wirelesslab.vision.structured_sparsity.groups import GroupLasso, Target, pull, what_is_left
+from wirelesslab.vision.structured_sparsity.removal import still_moments
 from wirelesslab.vision.structured_sparsity.thresholds import Cuts, Threshold, cut_groups, masked
 
 MODES = ("subgradient", "proximal")
@@ -242,12 +243,18 @@ class StructuredSparsity:
         return cut_groups(graph_of(self.classifier), state.part("weights"), self.penalties, self.threshold)
 
     def prune(self, state: State) -> State:
-        """Return the state without the groups that are gone, about to be tuned; its masks keep them away."""
+        """Return the state without the groups that are gone, about to be tuned; its masks keep them away.
+
+        The moving moments behind a filter that is gone become those of what it always says now: its BatchNorm then says
+        its shift, which is the mean of what it said before, at once and not after hundreds of steps of tuning.
+        """
         cuts = self.cut(state)
         fresh = State({}, {"step": 0, "stage": "tuning"})
-        return self._carried(fresh, state.with_part("weights", cuts.masked(state.part("weights")))).with_part(
-            "masks", cuts.masks
-        )
+        weights = cuts.masked(state.part("weights"))
+        moments = still_moments(graph_of(self.classifier), weights, state.part("statistics"))
+        return self._carried(
+            fresh, state.with_part("weights", weights).with_part("statistics", moments)
+        ).with_part("masks", cuts.masks)  # fmt: skip
 
     def penalty(self, state: State) -> float:
         """Return the sum of lambda R_g over kinds and layers."""

@@ -124,6 +124,25 @@ def _activated(node: Node, said: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(np.isnan(said), np.nan, seen)
 
 
+def still_moments(graph: Graph, weights: Values, moments: Values) -> dict[str, NDArray[Any]]:
+    """Return moving moments that are true of filters of zeros, which always say the same to the BatchNorm behind them.
+
+    Args:
+        graph: The net.
+        weights: With zeros.
+        moments: Of all BatchNorms, by name; those behind other filters stay.
+    """
+    found, constants = dict(moments), constants_of(graph, {**moments, **weights})
+    for node in graph.weighted():
+        norm, kernel = graph.norm_after(node.name), weights[f"{node.name}/kernel"]
+        dead = np.asarray(~kernel.any(axis=tuple(range(kernel.ndim - 1))))
+        if norm is not None and dead.any():
+            for what, said in (("moving_mean", constants[node.name]), ("moving_variance", np.zeros(len(dead)))):
+                before = moments[f"{norm}/{what}"]
+                found[f"{norm}/{what}"] = np.where(dead, said, before).astype(before.dtype)
+    return found
+
+
 def find_removal(graph: Graph, values: Values, borders: Borders = "keep") -> Removal:
     """Return all that can be removed without changing what the net says; at least one channel stays everywhere.
 
