@@ -435,7 +435,7 @@ main({words!r})
     )
     assert ended.returncode == 2, ended.stderr
     *progress_lines, last = ended.stderr.rstrip().splitlines()
-    assert re.match(rf"Error: cannot write .*{lacking} .*what was there is as it was; make room", last), ended.stderr
+    assert re.match(rf"Error: cannot write .*{lacking} .File too large.; make room", last), ended.stderr
     assert all("known" in line for line in progress_lines), ended.stderr
     assert {path.name for path in folder.iterdir()} == {path.name for path in finished[name].iterdir()}
     assert (folder / lacking).read_bytes() == (finished[name] / lacking).read_bytes()

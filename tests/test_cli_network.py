@@ -1,7 +1,9 @@
 """`simulate` and `schema`: a network from a file, from the door."""
 
+import errno
 import io
 import json
+import os
 import re
 
 import pytest
@@ -156,3 +158,18 @@ def test_a_simulation_that_was_killed_leaves_a_folder_that_says_so(door, short, 
     assert ended.code == 0
     assert "series.parquet is missing" in ended.err
     assert "it was killed before" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_disk_that_fills_up_at_the_end_names_the_file_and_leaves_none_half(door, short, tmp_path, monkeypatch):  # noqa: F811
+    calls = []
+
+    def full(descriptor):
+        calls.append(descriptor)
+        if len(calls) > 4:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    out = tmp_path / "out"
+    one_line_error(door("simulate", short, "--out", out), r"cannot write .*parquet .No space left.*make room")
+    assert not [path for path in out.iterdir() if path.name.startswith(".")]
+    assert "it was killed before it could write" in Run.load(out).manifest["stopped"]

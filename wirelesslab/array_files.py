@@ -91,13 +91,15 @@ def replace(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         beside.replace(path)
     except OSError as error:
-        msg = (
-            f"cannot write {path} ({error.strerror or error}), what was there is as it was; "
-            "make room or choose another folder, and run again"
-        )
-        raise OSError(error.errno, msg) from error
+        raise cannot_write(path, error) from error
     finally:
         beside.unlink(missing_ok=True)
+
+
+def cannot_write(path: Path, error: OSError) -> OSError:
+    """Return the error that says which file could not be written, why, and what to do."""
+    msg = f"cannot write {path} ({error.strerror or error}); make room or choose another folder, and run again"
+    return OSError(error.errno, msg)
 
 
 def write_one(path: Path, arrays: Mapping[str, NDArray[Any]], body: Mapping[str, Any]) -> Path:

@@ -1,7 +1,10 @@
 """Traces: what is written is the documented format, the same each time, in bounded memory."""
 
+import errno
+import io
 import itertools
 import json
+import os
 import tracemalloc
 
 import numpy as np
@@ -150,3 +153,16 @@ def test_it_refuses_what_it_cannot_draw():
     trace.close()
     with pytest.raises(ValueError, match="close"):
         trace.instant("a", "x", 1.0)
+
+
+def test_a_disk_that_fills_up_names_the_trace(tmp_path):
+    class Full(io.StringIO):
+        def write(self, text):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    trace = Trace(tmp_path / "trace.json")
+    trace._file.close()
+    trace._file = Full()
+    for speak in (lambda: trace.instant("a", "b", 1.0), trace.close):
+        with pytest.raises(OSError, match=r"cannot write .*trace.json .No space left.*make room"):
+            speak()

@@ -5,7 +5,6 @@ too (a few lines of script read values under the pointer). It is bounded in size
 run gives the same bytes. What is missing, of an empty or aborted run, is said at its top.
 """
 
-import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from wirelesslab.array_files import replace
 from wirelesslab.network.report_looks import SCRIPT, STYLE
 from wirelesslab.network.report_map import cell_maps, legend, network_map, utilisation
 from wirelesslab.network.report_panels import gauge_panels, slice_panels, time_unit, totals
@@ -49,13 +49,7 @@ def write_report(run: "Run", path: str | Path) -> Path:
     if target.is_dir():
         msg = f"path: got the folder {str(target)!r}, expected a file such as {str(target / 'report.html')!r}"
         raise IsADirectoryError(msg)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        partial.write_text(page(run), encoding="utf-8")
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
+    replace(target, page(run).encode())
     return target
 
 

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from wirelesslab import results
+from wirelesslab.array_files import replace
 from wirelesslab.network.books import SERIES
 from wirelesslab.network.flows import FlowRecord
 from wirelesslab.network.kpis import KPI
@@ -73,14 +75,20 @@ class Run:
         )
 
     def save(self, folder: str | Path) -> Path:
-        """Write the tables as Parquet, actions and records as JSON lines, and the manifest; returns the folder."""
+        """Write the tables as Parquet, actions and records as JSON lines, and the manifest; returns the folder.
+
+        Raises:
+            OSError: The folder cannot be written, or the disk is full; each file is whole, old or new.
+        """
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         folder = results.prepare_folder(folder)
         for name in TABLES:
             frame = getattr(self, name).to_dataframe().reset_index()
-            pq.write_table(pa.Table.from_pandas(frame, preserve_index=False), folder / f"{name}.parquet")
+            content = BytesIO()
+            pq.write_table(pa.Table.from_pandas(frame, preserve_index=False), content)
+            replace(folder / f"{name}.parquet", content.getvalue())
         actions = [
             {
                 "time_s": a.time_s,
@@ -98,8 +106,8 @@ class Run:
             for r in self.records
         ]  # fmt: skip
         for name, rows in (("actions", actions), ("flows", records)):
-            (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-        (folder / "manifest.json").write_text(json.dumps(self.manifest, indent=2) + "\n", encoding="utf-8")
+            replace(folder / f"{name}.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
+        replace(folder / "manifest.json", (json.dumps(self.manifest, indent=2) + "\n").encode())
         return folder
 
     @classmethod

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from pydantic import ValidationError
 
-from wirelesslab import results
+from wirelesslab import array_files, results
 from wirelesslab.network.access import RadioAccess
 from wirelesslab.network.active_set import ActiveSetAccess
 from wirelesslab.network.agents.agent import begin
@@ -301,7 +301,7 @@ class NetworkScenario:
             for name in self.files:  # of another run, perhaps of another scenario
                 (results.prepare_folder(folder) / name).unlink(missing_ok=True)
             killed = {"seed": self.data.seed, "stopped": "it was killed before it could write its tables"}
-            (Path(folder) / "manifest.json").write_text(json.dumps(told | killed) + "\n", encoding="utf-8")
+            array_files.replace(Path(folder) / "manifest.json", (json.dumps(told | killed) + "\n").encode())
             written = Trace(Path(folder) / "trace.json") if trace else None
         try:
             network = self.build(trace=written)

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any, Self, TextIO
 
 from wirelesslab import check
+from wirelesslab.array_files import cannot_write
 
 MICROSECONDS = 1e6
 PHASES = ("X", "C", "i", "M")
@@ -47,6 +48,7 @@ class Trace:
         check.positive_integer(max_events=max_events)
         self.max_events: float = max_events if path is None else math.inf
         self.num_events = self.dropped = 0
+        self._path = path
         self._file: TextIO = io.StringIO()
         if path is not None:
             self._file = Path(path).open("w", encoding="utf-8", newline="\n")  # noqa: SIM115
@@ -92,12 +94,19 @@ class Trace:
         return self._file.getvalue() + ("" if self._closed else "\n]}\n")
 
     def close(self) -> None:
-        """Finish the file. Closing twice does nothing more."""
+        """Finish the file. Closing twice does nothing more.
+
+        Raises:
+            OSError: The disk is full or gone.
+        """
         if not self._closed:
-            self._file.write("\n]}\n")
             self._closed = True
-            if not isinstance(self._file, io.StringIO):
-                self._file.close()
+            try:
+                self._file.write("\n]}\n")
+                if not isinstance(self._file, io.StringIO):
+                    self._file.close()
+            except OSError as error:
+                raise cannot_write(Path(self._path or ""), error) from error
 
     def __enter__(self) -> Self:
         return self
@@ -140,7 +149,10 @@ class Trace:
 
     def _event(self, event: dict[str, Any]) -> None:
         text = json.dumps(event, ensure_ascii=False, allow_nan=False, default=_plain)
-        self._file.write((",\n" if self.num_events else "\n") + text)
+        try:
+            self._file.write((",\n" if self.num_events else "\n") + text)
+        except OSError as error:
+            raise cannot_write(Path(self._path or ""), error) from error
         self.num_events += 1
 
 
