@@ -10,7 +10,7 @@ UV := $(shell command -v uv 2>/dev/null)
 RECIPE := pyproject.toml constraints.txt
 ARGS ?=
 
-.PHONY: help study test hunt check lint bench sims weights notebooks record clean
+.PHONY: help study test extras hunt check lint bench sims weights notebooks record clean
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -21,6 +21,8 @@ study: $(VENV)/.installed ## the main job: SER over SNR and device count, table 
 
 test: $(VENV)/.installed-dev ## every test, doctests included, a process for each core (at most 8)
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile $(ARGS)
+
+extras: $(VENV)/.installed-dev ## install what notebooks, Dask, learners, vision and tests need besides the core
 
 hunt: $(VENV)/.installed-dev ## the property tests on examples that no run has tried
 	$(BIN)/python -m pytest --hypothesis-profile hunt -m hypothesis $(ARGS)

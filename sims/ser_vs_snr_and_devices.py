@@ -1,6 +1,6 @@
 """How does the symbol error rate fall with the SNR, and when do more devices overload the cell?
 
-wirelesslab run ser_vs_snr_and_devices          (about a minute on two cores; --quick: 10 seconds)
+wirelesslab run ser_vs_snr_and_devices          (one to two minutes on two cores; --quick: 10 seconds)
 
 Expect: with 80 devices (3.8 pilot symbols per speaker) all AMP variants and the covariance method fall
 together, a few dB from the genie. With 160 devices (1.9 symbols per speaker) plain AMP stays near
@@ -40,10 +40,11 @@ class Config:
         pilot_length: Pilot symbols.
         num_antennas: Antennas at the base station.
         activity_prob: Probability that a device speaks in a frame.
-        codebook: gaussian, qpsk, partialdft or zadoffchu.
+        codebook: gaussian, qpsk, partialdft, zadoffchu, orthogonalblocks:block=4 or designed:block=4.
         gain_law: equalgain, uniformgaindb:low_db=-5;high_db=5, or pathloss.
         gain_knowledge: What the station knows of the gains.
-        fading: rayleigh, rician:k_factor_db=6, or kronecker:correlation_coefficient=0.7.
+        fading: rayleigh, rician:k_factor_db=6, kronecker:correlation_coefficient=0.7 or localscattering; 3GPP channels
+            are in the sim ser_over_channels.
         activity_law: independent, betaburst, clustered:cluster_size=10, or activitytrace:path=FILE.
         frames_per_batch: Frames in each cell that is drawn.
         target_errors: Stop a detector at a grid point after so many errors.

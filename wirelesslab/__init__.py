@@ -1,7 +1,8 @@
 """wirelesslab: a simulation-first wireless and network toolkit.
 
-The wings (`wirelesslab.mmtc`, `wirelesslab.network`) and the tools of the floor (`wirelesslab.Study`,
-`wirelesslab.plot`) are imported on first use, so that `import wirelesslab` is quick and loads no TensorFlow.
+The wings (`wirelesslab.mmtc`, `wirelesslab.network`, `wirelesslab.vision`), the hall (`wirelesslab.services`) and the
+tools of the floor (`wirelesslab.Study`, `wirelesslab.plot`) are imported on first use, so that `import wirelesslab` is
+quick and loads no TensorFlow.
 """
 
 from importlib import import_module
@@ -9,7 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-_MODULES = ("check", "mmtc", "network", "plot", "replicas", "results", "rng", "stats", "study", "threads", "units")
+_MODULES = (
+    "check", "mmtc", "network", "plot", "replicas", "results", "rng", "services", "stats", "study", "threads", "units",
+    "vision",
+)  # fmt: skip
 _NAMES = {"Count": "stats", "Stop": "study", "Study": "study"}
 __all__ = [
     "Count",
@@ -22,14 +26,30 @@ __all__ = [
     "replicas",
     "results",
     "rng",
+    "services",
     "stats",
     "study",
     "threads",
     "units",
+    "vision",
 ]
 
 if TYPE_CHECKING:
-    from wirelesslab import check, mmtc, network, plot, replicas, results, rng, stats, study, threads, units
+    from wirelesslab import (
+        check,
+        mmtc,
+        network,
+        plot,
+        replicas,
+        results,
+        rng,
+        services,
+        stats,
+        study,
+        threads,
+        units,
+        vision,
+    )
     from wirelesslab.stats import Count
     from wirelesslab.study import Stop, Study
 
