@@ -69,7 +69,7 @@ def said_by_network(names: Names, said: str, folder: Path) -> None:
 def said_by_twins_and_agents(names: Names, said: str, folder: Path) -> None:
     assert "operator" in said, "the audit names who has read"
     assert (folder / "report.html").stat().st_size > 10_000
-    assert "['miot not active', 'miot active'" in said
+    assert "['embb not active', 'embb active'" in said
 
 
 def said_by_learned_agents(names: Names, said: str, folder: Path) -> None:
