@@ -153,7 +153,9 @@ def commands() -> list[tuple[str, list[str]]]:
     found = []
     for page in PAGES:
         for block in re.findall(r"^```\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE):
-            for line in re.findall(r"^\.venv/bin/wirelesslab run (.*)$", block, flags=re.MULTILINE):
+            for line in re.findall(
+                r"^\.venv/bin/wirelesslab run (.*)$", block.replace("\\\n", " "), flags=re.MULTILINE
+            ):
                 sim, *words = line.partition("#")[0].split()
                 found.append((sim, words))
     return found
