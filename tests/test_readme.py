@@ -22,12 +22,7 @@ from wirelesslab.services import EncodedImages, ServedModel
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "docs" / "guide").glob("*.md"))]
-WRITTEN = [
-    path
-    for path in sorted(ROOT.rglob("*.md"))
-    if not any(part.startswith(".") or (part == "results" and path.parts.index(part) == len(ROOT.parts))
-               for part in path.parts[len(ROOT.parts) :])
-]  # fmt: skip
+WRITTEN = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 SCRIPT = 'if __name__ == "__main__"'
 Names = dict[str, Any]
 
