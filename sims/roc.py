@@ -7,12 +7,13 @@ frames; then fresh frames of the same cell are judged. Beside these operating po
 operating characteristic and how far the posteriors can be believed (ECE, the expected calibration error). Three of the
 points are mismatched and one has devices that wake in clusters.
 
-Expect: the rates that were asked for are kept by every detector at every point, within intervals that are clustered
-by cell (one in twenty of such intervals may miss by chance: 185 of 192 hold). A wrong ε ruins posteriors, and learned
-thresholds make up for it where ε only enters the decision (covariance, LMMSE); plain AMP iterates with it and loses
-the characteristic itself. Told 6 dB too much noise, covariance misses four to six times as many at the same
-false-alarm rate, the network twenty times; told 6 dB too small gains, covariance misses hardly more, the network
-twenty times as many.
+Expect: the rates that were asked for are kept by every detector at every point, within intervals that are clustered by
+cell: 185 of 192 hold. One in twenty may miss by chance, about ten, and those that do come in groups, for detectors
+share the frames and the first four points the air as well (AMP, which does not read σ², is twice the same). A wrong ε
+ruins posteriors, and learned thresholds make up for it where ε only enters the decision (covariance, LMMSE); plain AMP
+iterates with it and loses the characteristic itself. Told 6 dB too much noise, covariance misses four to six times as
+many at the same false-alarm rate, the network twenty times; told 6 dB too small gains, covariance misses hardly more,
+the network twenty times as many.
 """
 
 from collections.abc import Collection, Mapping
@@ -222,9 +223,11 @@ def table(result: "xr.Dataset") -> Table:
     kept, tried = held(result)
     note = (
         f"SER: of the most probable label; then false-alarm rates on fresh frames at thresholds learned for the asked\n"
-        f"ones, 95 % intervals clustered by cell (!: does not hold what was asked; {kept} of {tried} do), and what is\n"
-        f"missed there; cells inside: cells and rates at which the fresh rate deviates by less than 1.96 standard\n"
-        f"errors of learning and judging; partial area: mean share of speakers heard up to {PARTIAL:g} false alarms"
+        f"ones, 95 % intervals clustered by cell (!: does not hold what was asked; {kept} of {tried} do, where one in\n"
+        f"twenty may miss by chance, several at once, as detectors and the first four points share their air), and\n"
+        f"what is missed there; cells inside: cells and rates at which the fresh rate deviates by less than 1.96\n"
+        f"standard errors of learning and judging; partial area: mean share of speakers heard up to {PARTIAL:g} false\n"
+        f"alarms"
     )
     return Table("False-alarm rates as asked", columns, rows, note)
 
@@ -303,8 +306,8 @@ def _draw_kept(result: "xr.Dataset") -> "Figure":
         kept.axvline(1, color="0.5", linestyle=":", linewidth=1)
         kept.set_title(point, fontsize=10)
         height = np.arange(len(names))
-        believed.plot(here["speaks_ece"], height, "o", color=COLORS[0], markersize=4, label="ECE")
-        believed.hlines(height, np.maximum(here["speaks_ece_low"], 1e-7), here["speaks_ece_high"], color=COLORS[0])
+        believed.plot(here["speaks_ece"], height, "D", color=COLORS[2], markersize=4, label="ECE")
+        believed.hlines(height, np.maximum(here["speaks_ece_low"], 1e-7), here["speaks_ece_high"], color=COLORS[2])
         believed.plot(here["speaks_ece_chance"], height, "|", color="0.3", label="by chance, if calibrated")
         believed.set_xscale("log")
         for axis in (kept, believed):
@@ -320,7 +323,8 @@ def _draw_kept(result: "xr.Dataset") -> "Figure":
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=9)
     kept_of = "{} of {}".format(*held(result))
     figure.suptitle(
-        f"Above: false-alarm rate on fresh frames over what was asked, 95 % intervals by cell ({kept_of} hold it)\n"
+        f"Above: false-alarm rate on fresh frames over what was asked, 95 % intervals by cell ({kept_of} hold it;\n"
+        "one in twenty may miss by chance, several at once, as detectors and the first four points share their air);\n"
         "below: expected calibration error of the claim that a device speaks",
         fontsize=11,
     )
