@@ -6,7 +6,7 @@ import pytest
 from numba import njit
 from scipy import stats
 
-from wirelesslab.network.tasks.draws import counters, exponential, normal, uniform
+from wirelesslab.network.tasks.draws import counters, exponential, normal, uniform, uniforms
 from wirelesslab.network.tasks.task import checked_box, checked_choice
 
 
@@ -43,6 +43,19 @@ def test_a_purpose_does_not_disturb_another_and_a_copy_goes_on_as_the_first():
     np.testing.assert_array_equal(many(kept, 0, 5), first)
     np.testing.assert_array_equal(counters([2, 3], "arrivals", "holding")[1], counters([3], "arrivals", "holding")[0])
     assert counters([3], "holding")[0, 0] == counters([3], "arrivals", "holding")[0, 1]
+
+
+def test_many_draws_at_once_are_those_of_one_after_the_other():
+    @njit
+    def at_once(state, num):
+        values = np.empty(num)
+        uniforms(state, 0, 1, values)
+        return values
+
+    state = counters([3], "arrivals", "holding")
+    kept = state.copy()
+    np.testing.assert_array_equal(at_once(state, 7), many(kept, 0, 7)[0])
+    np.testing.assert_array_equal(state, kept)
 
 
 BOX = gymnasium.spaces.Box(0.0, 1.0, (2, 2))

@@ -35,13 +35,27 @@ def counters(seeds: Sequence[int], *purposes: str) -> Counters:
 
 
 @njit(inline="always")  # type: ignore[untyped-decorator, unused-ignore]
+def mixed(counter: np.uint64) -> float:
+    """Return the draw from [0, 1) that belongs to a counter."""
+    z = (counter ^ (counter >> _30)) * _FIRST
+    z = (z ^ (z >> _27)) * _SECOND
+    return float((z ^ (z >> _31)) >> _11) * 1.1102230246251565e-16
+
+
+@njit(inline="always")  # type: ignore[untyped-decorator, unused-ignore]
 def uniform(state: Counters, env: int, purpose: int) -> float:
     """Draw from [0, 1) and count on."""
     state[env, purpose] += _STEP
-    z = state[env, purpose]
-    z = (z ^ (z >> _30)) * _FIRST
-    z = (z ^ (z >> _27)) * _SECOND
-    return float((z ^ (z >> _31)) >> _11) * 1.1102230246251565e-16
+    return mixed(state[env, purpose])
+
+
+@njit(inline="always")  # type: ignore[untyped-decorator, unused-ignore]
+def uniforms(state: Counters, env: int, purpose: int, out: NDArray[np.float64]) -> None:
+    """Draw what as many calls of `uniform` would; none waits for the one before, so that a processor does several."""
+    at = state[env, purpose]
+    for i in range(out.size):
+        out[i] = mixed(at + np.uint64(i + 1) * _STEP)
+    state[env, purpose] = at + np.uint64(out.size) * _STEP
 
 
 @njit(inline="always")  # type: ignore[untyped-decorator, unused-ignore]

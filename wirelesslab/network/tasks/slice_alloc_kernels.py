@@ -19,7 +19,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from wirelesslab.network.tasks.draws import Counters, exponential, uniform
+from wirelesslab.network.tasks.draws import Counters, exponential, uniform, uniforms
 
 Floats = NDArray[np.float64]
 EVENTS, PHASES = 0, 1  # purposes of randomness: what happens in a step, and which loads come
@@ -140,8 +140,7 @@ def advance(queues: Queues, law: Law, jobs: Floats) -> None:
     """
     num_envs, num_slices = queues.jobs.shape
     bounds = np.empty(2 * num_slices)  # of the kinds of events: arrivals, then turns of servers; nothing comes last
-    happened = np.empty(2 * num_slices + 1, np.int64)
-    inside, area = np.empty(num_slices + 1, np.int64), np.empty(num_slices + 1, np.int64)  # the last one: of nobody
+    draws, kinds = np.empty(64), np.empty(64, np.int32)
     for env in range(num_envs):
         reached = 0.0
         for i in range(num_slices):
@@ -152,41 +151,38 @@ def advance(queues: Queues, law: Law, jobs: Floats) -> None:
             reached += queues.shares[env, i]
             bounds[num_slices + i] = reached
         count = poisson(total * law.step, queues.draws, env)
-        happened[:] = 0
-        inside[num_slices] = area[num_slices] = 0
-        for i in range(num_slices):
-            inside[i] = queues.jobs[env, i]
-            area[i] = inside[i] * (count + 1)
-        together = queues.together[env]
-        shared = together * (count + 1)
-        # Written without branches: what happens next cannot be guessed, and a wrong guess costs as much as an event.
-        for after in range(count, 0, -1):  # stretches that follow the event, of count + 1
-            at = uniform(queues.draws, env, EVENTS) * total
-            kind = 0
-            for bound in bounds:
-                kind += at >= bound
-            comes = kind < num_slices
-            who = kind if comes else kind - num_slices
-            change = 1 if comes else -(inside[who] > 0)
-            inside[who] += change
-            area[who] += change * after
-            happened[kind] += 1
-            change = 1 if comes else -(together > 0)
-            together += change
-            shared += change * after
-        queues.together[env] = together
-        jobs[env, num_slices] = shared
+        if count > draws.size:
+            draws, kinds = np.empty(2 * count), np.empty(2 * count, np.int32)
+        uniforms(queues.draws, env, EVENTS, draws[:count])
+        kinds[:count] = 0
+        for bound in bounds:
+            for event in range(count):
+                kinds[event] += draws[event] * total >= bound
+        # Queue by queue, and without branches: what happens next cannot be guessed.
         first = queues.counts[env, 0] == 0
         for i in range(num_slices):
-            queues.jobs[env, i] = inside[i]
-            jobs[env, i] = area[i] / (count + 1)
-            measured = happened[i] / law.step
+            inside, came = queues.jobs[env, i], 0
+            area = inside  # jobs summed over the count + 1 stretches between events
+            for event in range(count):
+                comes = kinds[event] == i
+                came += comes
+                inside = max(inside + comes - (kinds[event] == num_slices + i), 0)
+                area += inside
+            queues.jobs[env, i] = inside
+            jobs[env, i] = area / (count + 1)
+            measured = came / law.step
             for k in range(law.memory.size):
                 if first:
                     queues.means[env, k, i] = measured
                 else:
                     queues.means[env, k, i] += (measured - queues.means[env, k, i]) / law.memory[k]
-        jobs[env, num_slices] /= count + 1
+        together = queues.together[env]
+        area = together
+        for event in range(count):
+            together = max(together + (1 if kinds[event] < num_slices else -1), 0)
+            area += together
+        queues.together[env] = together
+        jobs[env, num_slices] = area / (count + 1)
         queues.counts[env, 0] += 1
         queues.counts[env, 1] -= 1
         if queues.counts[env, 1] == 0:
