@@ -13,7 +13,18 @@ from numpy.typing import NDArray
 from wirelesslab import check
 from wirelesslab.vision.data import Data
 from wirelesslab.vision.datasets import digits
-from wirelesslab.vision.few_shot import GRIDS, P3DC, Drawn, Episodes, Pool, Rule, accuracies, line_up, tune
+from wirelesslab.vision.few_shot import (
+    GRIDS,
+    P3DC,
+    DistributionCalibration,
+    Episodes,
+    Pool,
+    Rule,
+    accuracies,
+    line_up,
+    tune,
+)
+from wirelesslab.vision.few_shot.distributions import PUBLISHED_SAMPLES
 from wirelesslab.vision.few_shot.nets import Backbone
 from wirelesslab.vision.few_shot.pretraining import Pretraining
 from wirelesslab.vision.method import State
@@ -22,42 +33,51 @@ from wirelesslab.vision.worlds.characters import Characters
 NEAREST = "nearest neighbour"
 OURS = "P3DC, scale-free, tuned"
 RULES = (*line_up(1), *(f"{name}, tuned" for name in GRIDS))
-SWEPT = (NEAREST, "power of both, tuned", "P3DC, paper, tuned", OURS)
+SWEPT = (NEAREST, "power of shots, tuned", "centred, tuned", "P3DC, paper, tuned", OURS)
 AIRS = ("related", "unrelated", "digits")
-TARGETS = tuple(f"{air}, {shots} shot{'s' * (shots > 1)}" for shots in (1, 5) for air in AIRS)
-MAIN = TARGETS[0]
+USUAL = tuple(f"{air}, {shots} shot{'s' * (shots > 1)}" for shots in (1, 5) for air in AIRS)
+MAIN = USUAL[0]
+SAMPLED = tuple(f"{USUAL[place]}, {PUBLISHED_SAMPLES} samples" for place in (0, 3))  # as published, on fewer episodes
+TARGETS = (*USUAL, *SAMPLED)
+UNTUNED = "P3DC, scale-free"  # its settings were fixed before any world was drawn
+BASES = {"minus_nearest": NEAREST, "ours_minus": OURS, "untuned_minus": UNTUNED}  # what others are held against
 LOUDER = 7.0  # what features are multiplied by, to see who changes their mind
-JUDGED, CHOSEN = 1, 2  # seeds of episodes
 
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """A world and how it is judged.
+    """A world and how it is judged; what is not said here is as in the sim's `Config`.
 
     Attributes:
         kind: Of the backbone.
+        targets: Of `TARGETS`, those that are judged; `MAIN` at least.
         epochs: Of pretraining.
         bend: As `Characters.bend`.
         warp: As `Characters.warp`.
         pictures: Of each class.
-        episodes: Of related classes at one shot.
+        episodes: Of `MAIN`.
         fewer: Of everything else.
+        sampled: Of `SAMPLED`.
         tuning: Episodes of validation classes for each setting.
         ways: That are swept.
     """
 
     kind: Literal["conv4", "resnet12"] = "conv4"
-    epochs: int = 20
-    bend: float = 0.08
-    warp: float = 0.14
-    pictures: int = 60
-    episodes: int = 10_000
-    fewer: int = 2000
-    tuning: int = 300
-    ways: tuple[int, ...] = (2, 5, 10, 16)
+    targets: tuple[str, ...] = TARGETS
+    epochs: int
+    bend: float
+    warp: float
+    pictures: int
+    episodes: int
+    fewer: int
+    sampled: int
+    tuning: int
+    ways: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        check.positive_integer(episodes=self.episodes, fewer=self.fewer, tuning=self.tuning, epochs=self.epochs)
+        check.positive_integer(
+            episodes=self.episodes, fewer=self.fewer, sampled=self.sampled, tuning=self.tuning, epochs=self.epochs
+        )  # fmt: skip
 
     def characters(self, *, related: bool) -> Characters:
         """Return the world's law."""
@@ -69,27 +89,37 @@ class Case:
         base = len(self.characters(related=True).names()["train"])
         return Pretraining(backbone=Backbone(kind=self.kind), num_classes=base, epochs=self.epochs)
 
-    def judged(self, target: str) -> Episodes:
-        """Return the episodes of a target."""
-        count = self.episodes if target == MAIN else self.fewer
-        return Episodes(shots=1 if "1 shot" in target else 5, count=count, seed=JUDGED)
+    def judged(self, target: str, seed: int) -> Episodes:
+        """Return the episodes of a target in the world of a seed.
 
-    def drawn(self, target: str) -> Drawn:
-        """Return the episodes of a target of characters as they are drawn in every world."""
-        names = self.characters(related=True).names()
-        first = len(names["train"]) + len(names["validation"])
-        labels = np.repeat(np.arange(first, first + len(names["test"])), self.pictures)
-        return self.judged(target).draw(labels)
+        Each world has its own: classes of a family have the same labels in every world, and digits are the same, so
+        that episodes of the same places would be hard in all worlds at once.
+        """
+        count = self.episodes if target == MAIN else self.sampled if target in SAMPLED else self.fewer
+        return Episodes(shots=shots_of(target), count=count, seed=2 * seed)
+
+    def chosen_on(self, shots: int, seed: int) -> Episodes:
+        """Return the episodes of validation classes on which settings are chosen."""
+        return Episodes(shots=shots, count=self.tuning, seed=2 * seed + 1)
+
+
+def shots_of(target: str) -> int:
+    """Return how many shots of each class a target has."""
+    return 1 if "1 shot" in target else 5
 
 
 def world(case: Case, seed: int) -> dict[str, Any]:
     """Return what every rule comes to in one world.
 
     Returns:
-        For each target "accuracy", "minus_nearest" and "ours_minus" over `RULES`, each with the standard error of its
-        mean over episodes; what tuning chose, as places in `GRIDS`; accuracies over numbers of ways; shares of
-        predictions that change when all features are multiplied; and how right the backbone is on its base classes.
+        For each target "accuracy" and, of `BASES`, differences on the same episodes over `RULES`, each with the
+        standard error of its mean over episodes, and the "digest" of these episodes in pieces of 16 bits; what tuning
+        chose, as places in `GRIDS`; accuracies over numbers of ways; shares of predictions that change when all
+        features are multiplied; and how right the backbone is on its base classes.
     """
+    from wirelesslab.mmtc.training import use_threads
+
+    use_threads(1)  # so that sums do not depend on the machine's cores or on the number of workers
     method = case.pretraining()
     near, far = (case.characters(related=related).data(seed) for related in (True, False))
     state = method.fit(method.build(seed), near, seed).state
@@ -101,20 +131,20 @@ def world(case: Case, seed: int) -> dict[str, Any]:
     novel["digits"] = Pool(method.features(state, written.images), written.labels, _named(written.classes))
     found: dict[str, Any] = {"base_accuracy": 100 * method.evaluate(state, near.only("train"))["accuracy"]}
     rules: dict[tuple[str, int], dict[str, Rule]] = {}
-    for shots in (1, 5):
-        plain = line_up(shots)
-        tried = Episodes(shots=shots, count=case.tuning, seed=CHOSEN)
-        for air, pool in validation.items():
-            tuned = tune({name: plain[name] for name in GRIDS}, GRIDS, base, pool, tried)
-            rules[air, shots] = {**plain, **{f"{name}, tuned": rule for name, rule in tuned.items()}}
-            found[f"chosen {air} {shots}"] = [_place(name, tuned[name]) for name in GRIDS]
-        rules["digits", shots] = rules["related", shots]  # no digit is seen before the last word
-    for target in TARGETS:
-        air, shots = target.split(",")[0], case.judged(target).shots
-        drawn = case.judged(target).draw(novel[air].labels, novel[air].names)
-        found |= _judged(target, accuracies(rules[air, shots], base, novel[air], drawn))
-    found["ways"] = [list(row) for row in _over_ways(case, rules["related", 1], base, novel["related"])]
-    found["changed"] = _changed(rules["related", 1], base, novel["related"])
+    for target in case.targets:
+        air, shots = target.split(",")[0], shots_of(target)
+        learned = "related" if air == "digits" else air  # no digit is seen before the last word
+        if (learned, shots) not in rules:
+            plain, tried = line_up(shots), case.chosen_on(shots, seed)
+            tuned = tune({name: plain[name] for name in GRIDS}, GRIDS, base, validation[learned], tried)
+            rules[learned, shots] = {**plain, **{f"{name}, tuned": rule for name, rule in tuned.items()}}
+            found[f"chosen {learned} {shots}"] = [_place(name, tuned[name]) for name in GRIDS]
+        drawn = case.judged(target, seed).draw(novel[air].labels, novel[air].names)
+        judged = _sampled(rules[learned, shots]) if target in SAMPLED else rules[learned, shots]
+        found |= _judged(target, accuracies(judged, base, novel[air], drawn))
+        found[f"{target} digest"] = np.frombuffer(bytes.fromhex(drawn.digest()), ">u2").tolist()
+    found["ways"] = _over_ways(case, rules["related", 1], base, novel["related"], seed)
+    found["changed"] = _changed(rules["related", 1], base, novel["related"], seed)
     return found
 
 
@@ -138,13 +168,22 @@ def _place(name: str, rule: Rule) -> int:
     return held.index(True)
 
 
+def _sampled(rules: Mapping[str, Rule]) -> dict[str, Rule]:
+    """Return the rules with as many samples for calibrated distributions as published, at the settings they have."""
+    return {
+        name: replace(rule, num_samples=PUBLISHED_SAMPLES, mirrored=False)
+        if isinstance(rule, DistributionCalibration)
+        else rule
+        for name, rule in rules.items()
+    }
+
+
 def _judged(target: str, right: Mapping[str, NDArray[np.float64]]) -> dict[str, list[float]]:
     values = 100 * np.array([right[name] for name in RULES])  # (rules, episodes)
-    others = {
-        "accuracy": values,
-        "minus_nearest": values - values[RULES.index(NEAREST)],
-        "ours_minus": values[RULES.index(OURS)] - values,
-    }
+    others = {"accuracy": values}
+    for what, name in BASES.items():
+        against = values - values[RULES.index(name)]
+        others[what] = against if what == "minus_nearest" else -against
     found = {}
     for what, samples in others.items():
         found[f"{target} {what}"] = samples.mean(axis=1).tolist()
@@ -152,18 +191,18 @@ def _judged(target: str, right: Mapping[str, NDArray[np.float64]]) -> dict[str, 
     return found
 
 
-def _over_ways(case: Case, rules: Mapping[str, Rule], base: Pool, novel: Pool) -> NDArray[np.float64]:
+def _over_ways(case: Case, rules: Mapping[str, Rule], base: Pool, novel: Pool, seed: int) -> list[list[float]]:
     swept = {name: rules[name] for name in SWEPT}
     rows = []
-    for episodes in Episodes(count=case.fewer, seed=JUDGED).over_ways(case.ways):
+    for episodes in Episodes(count=case.fewer, seed=2 * seed).over_ways(case.ways):
         right = accuracies(swept, base, novel, episodes.draw(novel.labels, novel.names))
-        rows.append([100 * right[name].mean() for name in SWEPT])
-    return np.array(rows)
+        rows.append([100 * float(right[name].mean()) for name in SWEPT])
+    return rows
 
 
-def _changed(rules: Mapping[str, Rule], base: Pool, novel: Pool) -> list[float]:
+def _changed(rules: Mapping[str, Rule], base: Pool, novel: Pool, seed: int) -> list[float]:
     """Return the share of predictions (%) that change when all features are multiplied, published and scale-free."""
-    drawn = Episodes(count=200, seed=JUDGED).draw(novel.labels, novel.names)
+    drawn = Episodes(count=200, seed=2 * seed).draw(novel.labels, novel.names)
     shares = []
     for rule in (P3DC.published(1), rules[OURS]):
         said = []
@@ -173,8 +212,3 @@ def _changed(rules: Mapping[str, Rule], base: Pool, novel: Pool) -> list[float]:
             said.append(decider.predict(factor * drawn.queries(novel.features)))
         shares.append(100 * float(np.mean(said[0] != said[1])))
     return shares
-
-
-def smaller(case: Case, **other: Any) -> Case:
-    """Return a case that differs in a backbone or a bend and is judged on fewer episodes."""
-    return replace(case, episodes=case.fewer, **other)

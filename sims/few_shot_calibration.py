@@ -18,21 +18,23 @@ gains; tuned on unrelated classes it gains as much as the power; on digits it lo
 shots logistic regression and calibrated distributions are best.
 """
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from wirelesslab_sims._few_shots import (
     AIRS,
+    BASES,
     MAIN,
     NEAREST,
     RULES,
+    SAMPLED,
     SWEPT,
     TARGETS,
     Case,
     chosen_settings,
-    smaller,
     world,
 )
 
@@ -40,9 +42,7 @@ from wirelesslab import check
 from wirelesslab.plot import COLORS, MARKERS
 from wirelesslab.replicas import Mean, difference, mean
 from wirelesslab.session import Session, Table
-from wirelesslab.stats import student_quantile
-from wirelesslab.vision.datasets import digits
-from wirelesslab.vision.few_shot import GRIDS
+from wirelesslab.vision.few_shot import GRIDS, stratified
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 PARTS = ("conv4", "resnet12", "bends")
 NETS = PARTS[:2]
-UNTUNED = "P3DC, scale-free"  # its settings were fixed before any world was drawn
+RIVALS = (NEAREST, "power of shots, tuned", "power of both, tuned", "centred, tuned")  # over bends
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,7 @@ class Config:
 
     Attributes:
         parts: Of "conv4"; "resnet12", which learns one world and is judged on fewer episodes; and "bends", worlds for
-            a Conv-4 in which classes of a family differ more.
+            a Conv-4 in which classes of a family differ more, judged on related classes at one shot alone.
         worlds: Of characters, each with its own classes and pictures.
         epochs: Passes over the base pictures.
         bend: How far classes of a family differ, as `Characters.bend`. It and `warp` were chosen on validation classes
@@ -71,20 +71,23 @@ class Config:
         pictures: Of each class.
         episodes: Of related classes at one shot, in each world.
         fewer: Of everything else.
+        sampled: Of related classes once more, where calibrated distributions draw 750 samples of each class as
+            published; elsewhere they draw 20, which is a twentieth of the work and worth less.
         tuning: Episodes of validation classes for each setting that is tried.
         ways: Numbers of classes of an episode, swept.
     """
 
     parts: tuple[str, ...] = PARTS
-    worlds: int = 5
+    worlds: int = 10
     epochs: int = 20
     bend: float = 0.08
     warp: float = 0.14
     bends: tuple[float, ...] = (0.12, 0.18)
-    bend_worlds: int = 2
+    bend_worlds: int = 5
     pictures: int = 60
     episodes: int = 10_000
-    fewer: int = 2000
+    fewer: int = 1000
+    sampled: int = 300
     tuning: int = 300
     ways: tuple[int, ...] = (2, 5, 10, 16)
 
@@ -96,184 +99,177 @@ class Config:
 
 QUICK: Mapping[str, Any] = {
     "parts": ("conv4", "bends"), "worlds": 2, "bends": (0.18,), "bend_worlds": 1, "epochs": 1, "pictures": 22,
-    "episodes": 60, "fewer": 20, "tuning": 6, "ways": (2, 5),
+    "episodes": 60, "fewer": 20, "sampled": 8, "tuning": 6, "ways": (2, 5),
 }  # fmt: skip
 
 
 def case_of(config: Config) -> Case:
     """Return the case of the Conv-4."""
-    return Case(
-        epochs=config.epochs, bend=config.bend, warp=config.warp, pictures=config.pictures, episodes=config.episodes,
-        fewer=config.fewer, tuning=config.tuning, ways=config.ways,
-    )  # fmt: skip
+    shared = ("epochs", "bend", "warp", "pictures", "episodes", "fewer", "sampled", "tuning", "ways")
+    return Case(**{name: getattr(config, name) for name in shared})
 
 
 def main(config: Config, session: Session | None = None) -> "xr.Dataset":
     """Train a backbone in every world and judge all rules.
 
     Returns:
-        Variables by part ("conv4 ..." and "resnet12 ...") over `world`: accuracies in per cent over rules, differences
-        on the same episodes with the standard error of each world, settings that were chosen, accuracies over ways.
+        Variables by part ("conv4 ...", "resnet12 ..." and "bend 0.12 ...") over worlds (`replica`): accuracies in per
+        cent over rules, differences on the same episodes with the standard error of each world, the episodes' digests,
+        settings that were chosen, accuracies over ways.
     """
     import xarray as xr
 
-    session = session or Session()
-    found = []
+    session, main_case, found = session or Session(), case_of(config), []
+    fewer = replace(main_case, episodes=config.fewer)
     for part in config.parts:
-        cases, count = {part: case_of(config)}, config.worlds
+        cases, count = {part: main_case}, config.worlds
         if part == "resnet12":
-            cases, count = {part: smaller(case_of(config), kind="resnet12")}, 1
+            cases, count = {part: replace(fewer, kind="resnet12")}, 1
         if part == "bends":
-            cases = {f"{bend:g}": smaller(case_of(config), bend=bend) for bend in config.bends}
+            cases = {f"bend {bend:g}": replace(fewer, bend=bend, targets=(MAIN,)) for bend in config.bends}
             count = config.bend_worlds
-        one = session.replicate(world, cases, count, name=part)
-        if part != "bends":
-            one = one.isel(experiment=0, drop=True)
-        own = [name for name in map(str, (*one.data_vars, *one.dims)) if name != "replica" or part != config.parts[0]]
-        names = {name: f"{part} {name}" for name in own}
-        found.append(one.rename(names))
+        several = session.replicate(world, cases, count, name=part)
+        for place, name in enumerate(cases):
+            one = several.isel(experiment=place, drop=True)
+            found.append(one.rename({own: f"{name} {own}" for own in map(str, (*one.data_vars, *one.dims))}))
     result = xr.merge(found, combine_attrs="drop_conflicts")
-    return result.assign_attrs(
-        {**found[-1].attrs, "parts": list(config.parts), "ways": list(config.ways), "bend": config.bend}
-    )
+    return result.assign_attrs({**found[0].attrs, "ways": list(config.ways), "bend": config.bend})
 
 
 def parts_of(result: "xr.Dataset") -> list[str]:
-    """Return the backbones that are there."""
-    return [part for part in NETS if f"{part} base_accuracy" in result]
+    """Return what is there: backbones, then other bends."""
+    there = [str(name).removesuffix(" base_accuracy") for name in result if str(name).endswith(" base_accuracy")]
+    return [part for part in NETS if part in there] + [part for part in there if part.startswith("bend ")]
 
 
-def strata(values: Any, errors: Any, episodes: int) -> Mean:
-    """Return the mean over worlds that count alike, with an interval over draws of episodes within these worlds."""
-    middle, error = np.asarray(values, float), np.asarray(errors, float)
-    half = student_quantile(0.975, max(episodes - 1, 1)) * float(np.sqrt(np.sum(error**2))) / len(error)
-    return Mean(float(middle.mean()), float(middle.mean()) - half, float(middle.mean()) + half, len(middle))
+def targets_of(result: "xr.Dataset", part: str) -> list[str]:
+    """Return what a part was judged on."""
+    return [target for target in TARGETS if f"{part} {target} accuracy" in result]
 
 
-def over_bends(result: "xr.Dataset", against: str) -> dict[float, Mean]:
-    """Return, for related classes at one shot, how much better the tuned scale-free variant is than another rule.
-
-    Intervals are over episodes of the worlds of each bend, the main one's included.
-    """
-    counts, place, found = _episodes(result), RULES.index(against), {}
-    if "conv4 base_accuracy" in result:
-        one = compared(result, "conv4", MAIN, "ours_minus", against, counts["conv4"][MAIN])
-        found[float(np.asarray(result.attrs["bend"]))] = one["pooled"]
-    if "bends base_accuracy" in result:
-        few = counts["fewer"][MAIN]
-        for at, bend in enumerate(map(float, result["bends experiment"].values)):
-            values, errors = (
-                np.asarray(result[f"bends {MAIN} ours_minus{end}"])[at, :, place] for end in ("", " error")
-            )
-            found[bend] = strata(values, errors, few)
-    return dict(sorted(found.items()))
+def episodes_of(result: "xr.Dataset", part: str, target: str) -> int:
+    """Return how many episodes a target had in each world."""
+    config = json.loads(result.attrs["sim_config"]) if "sim_config" in result.attrs else {}
+    name = "sampled" if target in SAMPLED else "episodes" if (part, target) == (NETS[0], MAIN) else "fewer"
+    return int(config.get(name, getattr(Config, name)))
 
 
-def compared(result: "xr.Dataset", part: str, target: str, what: str, rule: str, episodes: int) -> dict[str, Any]:
+def compared(result: "xr.Dataset", part: str, target: str, what: str, rule: str) -> dict[str, Any]:
     """Return a difference of a rule: in each world, pooled over episodes of these worlds, and over worlds to come.
 
     Args:
         result: Of the sim.
-        part: The backbone.
+        part: A backbone or a bend.
         target: What was decided.
-        what: "minus_nearest"; "ours_minus", of the tuned scale-free variant; or "untuned_minus", of that variant as it
-            is by default, which is kept only as a difference to nearest neighbour: the standard error of a difference
-            of two differences is at most the sum of theirs, so these intervals are too wide rather than too narrow.
+        what: Of `BASES`: "minus_nearest", "ours_minus" of the tuned scale-free variant, or "untuned_minus" of that
+            variant as it is by default.
         rule: The rule.
-        episodes: Of each world.
     """
-    place, first = RULES.index(rule), RULES.index(UNTUNED)
-    kept = "minus_nearest" if what == "untuned_minus" else what
-    values, errors = (np.asarray(result[f"{part} {target} {kept}{end}"]) for end in ("", " error"))
-    if what == "untuned_minus":
-        values = values[:, [first]] - values
-        errors = (errors[:, [first]] + errors) * (np.arange(len(RULES)) != first)
-    values, errors = values[:, place], errors[:, place]
-    each = [strata([v], [e], episodes) for v, e in zip(values, errors, strict=True)]
+    place, episodes = RULES.index(rule), episodes_of(result, part, target)
+    values, errors = (np.asarray(result[f"{part} {target} {what}{end}"])[:, place] for end in ("", " error"))
+    each = [stratified([v], [e], episodes) for v, e in zip(values, errors, strict=True)]
     return {
-        "worlds": each, "pooled": strata(values, errors, episodes), "over worlds": mean(values),
+        "worlds": each, "pooled": stratified(values, errors, episodes), "over worlds": mean(values),
         "wholly above 0 in": sum(one.low > 0 for one in each),
     }  # fmt: skip
 
 
+def over_bends(result: "xr.Dataset", against: str) -> dict[float, dict[str, Any]]:
+    """Return, for related classes at one shot of a Conv-4, what `compared` says of the tuned variant minus a rule."""
+    bends = {f"bend {bend:g}": bend for bend in map(float, np.atleast_1d(_config_of(result).bends))}
+    bends |= {NETS[0]: float(result.attrs["bend"])}
+    found = {
+        bends[part]: compared(result, part, MAIN, "ours_minus", against)
+        for part in parts_of(result)
+        if part in bends
+    }  # fmt: skip
+    return dict(sorted(found.items()))
+
+
 def table(result: "xr.Dataset") -> Table:
-    """Return accuracies and differences at one shot of related classes in full, and the rest in the mean."""
-    counts, rows = _episodes(result), []
+    """Return accuracies and differences of every part and target."""
+    rows = []
     for part in parts_of(result):
-        for target in TARGETS:
+        for target in targets_of(result, part):
             for place, rule in enumerate(RULES):
                 right = np.asarray(result[f"{part} {target} accuracy"])[:, place]
-                against = compared(result, part, target, "minus_nearest", rule, counts[part][target])
-                ours, untuned = (
-                    compared(result, part, target, what, rule, counts[part][target])
-                    for what in ("ours_minus", "untuned_minus")
-                )
-                rows.append([
-                    f"{part}: {target}", rule, f"{right.mean():.2f}", str(against["pooled"]),
-                    f"{against['wholly above 0 in']}/{len(right)}", str(ours["pooled"]), str(untuned["pooled"]),
-                ])  # fmt: skip
+                found = {what: compared(result, part, target, what, rule) for what in BASES}
+                above = f"{found['minus_nearest']['wholly above 0 in']}/{len(right)}"
+                row = [f"{part}: {target}", rule, f"{right.mean():.2f}"]
+                for what, one in found.items():
+                    row += [str(one["pooled"]), _half(one["over worlds"])]
+                    row += [above] if what == "minus_nearest" else []
+                rows.append(row)
+    chosen = _config_of(result)
     note = (
-        "Points of accuracy, means over worlds; differences are of the same episodes, with 95 % intervals over "
-        "episodes of these worlds; they say nothing of other worlds, whose intervals are in the summary. '> 0': worlds "
-        "in which the whole interval is above 0. Intervals in the last column are at least as wide as they should be."
+        "Points of accuracy, means over worlds; differences are of the same episodes. Intervals in brackets are 95 % "
+        "over episodes of these worlds and say nothing of others; +-: half of the 95 % interval over worlds to come. "
+        "'> 0': worlds in which the whole interval over episodes is above 0. "
+        f"The bend of {chosen.bend:g} and the warp of {chosen.warp:g} are those at which calibration gained most on "
+        "validation classes of other seeds; 'bend ...' are worlds in which classes of a family differ more."
     )
-    columns = ["backbone: target", "rule", "right, %", "minus nearest neighbour", "> 0", "scale-free, tuned, minus it",
-               "scale-free, untuned, minus it"]  # fmt: skip
+    columns = ["part: target", "rule", "right, %", "minus nearest neighbour", "+-", "> 0",
+               "scale-free, tuned, minus it", "+-", "scale-free, untuned, minus it", "+-"]  # fmt: skip
     return Table("Rules that decide from few shots", columns, rows, note)
 
 
-def _episodes(result: "xr.Dataset") -> dict[str, dict[str, int]]:
-    """Return how many episodes each target had, by backbone; "fewer" says it of worlds of other bends."""
-    import json
+def _half(one: Mean) -> str:
+    return f"{(one.high - one.low) / 2:.2f}" if np.isfinite(one.high) else "?"
 
-    config = json.loads(result.attrs["sim_config"]) if "sim_config" in result.attrs else {}
-    many, few = int(config.get("episodes", Config.episodes)), int(config.get("fewer", Config.fewer))
-    found = {"fewer": dict.fromkeys(TARGETS, few)}
-    for part in parts_of(result):
-        found[part] = {target: many if (target == MAIN and part == "conv4") else few for target in TARGETS}
-    return found
+
+def _config_of(result: "xr.Dataset") -> Config:
+    told = json.loads(result.attrs["sim_config"]) if "sim_config" in result.attrs else {}
+    known = {name: tuple(v) if isinstance(v, list) else v for name, v in told.items() if name != "class"}
+    return Config(**known)
 
 
 def draw(result: "xr.Dataset") -> "Mapping[str, Figure]":
-    """Draw differences to nearest neighbour for every target, and accuracies over ways."""
-    made = {"rules": _draw_rules(result), "ways": _draw_ways(result)} if parts_of(result) else {}
+    """Draw differences to nearest neighbour for every target, accuracies over ways, and differences over bends."""
+    made = {"rules": _draw_rules(result), "ways": _draw_ways(result)} if parts_of(result)[0] in NETS else {}
     return made | ({"bends": _draw_bends(result)} if len(over_bends(result, NEAREST)) > 1 else {})
 
 
 def _draw_rules(result: "xr.Dataset") -> "Figure":
     from matplotlib.figure import Figure
 
-    part, counts = parts_of(result)[0], _episodes(result)
+    part = parts_of(result)[0]
     shown = [rule for rule in RULES if rule != NEAREST]
-    figure = Figure(figsize=(12.5, 8.6), layout="constrained")
-    axes = figure.subplots(2, 3, sharey=True)
-    for axis, target in zip(axes.ravel(), TARGETS, strict=True):
+    figure = Figure(figsize=(15.5, 8.8), layout="constrained")
+    axes = figure.subplots(2, 4, sharey=True)
+    for axis, target in zip((*axes[:, :3].ravel(), *axes[:, 3]), TARGETS, strict=True):
         axis.axvline(0, color="0.5", linewidth=1)
         low, high = 0.0, 3.0
         for at, rule in enumerate(shown):
-            found = compared(result, part, target, "minus_nearest", rule, counts[part][target])
+            found = compared(result, part, target, "minus_nearest", rule)
             values = [one.value for one in found["worlds"]]
             color = COLORS[1] if rule.startswith("P3DC, scale") else COLORS[0] if rule.startswith("P3DC") else "0.35"
             axis.plot(values, [-at] * len(values), ".", color=color, alpha=0.5, markersize=5)
-            pooled = found["pooled"]
-            axis.errorbar(
-                pooled.value, -at, xerr=[[pooled.value - pooled.low], [pooled.high - pooled.value]], marker="D",
-                markersize=5, capsize=3, color=color, markerfacecolor=color if "tuned" in rule else "white",
+            _interval(axis, found["over worlds"], -at, color=color, linewidth=1.2)
+            _interval(axis, found["pooled"], -at, color=color, linewidth=4)
+            axis.plot(
+                found["pooled"].value, -at, marker="D", markersize=5, color=color,
+                markerfacecolor=color if "tuned" in rule else "white",
             )  # fmt: skip
             low, high = min(low, *values), max(high, *values)
         accuracy = np.asarray(result[f"{part} {target} accuracy"])[:, RULES.index(NEAREST)].mean()
-        axis.set_title(f"{target}; nearest neighbour {accuracy:.1f} %", fontsize=10)
+        axis.set_title(f"{target};\nnearest neighbour {accuracy:.1f} %", fontsize=10)
         axis.set_xlim(low - 0.5, high + 0.5)
         axis.set_yticks(-np.arange(len(shown)), shown, fontsize=8)
         axis.grid(visible=True, axis="x", color="0.9")
     for axis in axes[1]:
         axis.set_xlabel("points of accuracy above nearest neighbour")
     figure.suptitle(
-        f"{part}: means over {result[f'{part} base_accuracy'].size} worlds with 95 % intervals over episodes; "
-        "dots: worlds; filled: tuned on validation classes",
+        f"{part}: means over {result[f'{part} base_accuracy'].size} worlds (dots) of bend {result.attrs['bend']:g}, "
+        "chosen where calibration gains most (other bends: next figure)\n95 % intervals: thick over episodes of these "
+        "worlds, thin over worlds to come; filled: tuned on validation classes",
         fontsize=10,
     )
     return figure
+
+
+def _interval(axis: Any, one: Mean, at: float, **how: Any) -> None:
+    if np.isfinite(one.low):
+        axis.plot([one.low, one.high], [at, at], solid_capstyle="butt", **how)
 
 
 def _draw_ways(result: "xr.Dataset") -> "Figure":
@@ -304,22 +300,30 @@ def _draw_ways(result: "xr.Dataset") -> "Figure":
 def _draw_bends(result: "xr.Dataset") -> "Figure":
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5.6, 3.8), layout="constrained")
+    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     axis = figure.subplots()
-    for place, rule in enumerate((NEAREST, "power of shots, tuned", "power of both, tuned", "centred, tuned")):
+    for place, rule in enumerate(RIVALS):
         found = over_bends(result, rule)
-        values = list(found.values())
-        axis.errorbar(
-            np.arange(len(found)) + 0.07 * (place - 1.5), [v.value for v in values],
-            yerr=[[v.value - v.low for v in values], [v.high - v.value for v in values]], label=f"minus {rule}",
-            color=COLORS[place], marker=MARKERS[place], capsize=3,
-        )  # fmt: skip
+        places = np.arange(len(found)) + 0.07 * (place - 1.5)
+        for at, one in zip(places, found.values(), strict=True):
+            for what, width in (("over worlds", 1.2), ("pooled", 4.0)):
+                if np.isfinite(one[what].low):
+                    axis.plot([at, at], [one[what].low, one[what].high], color=COLORS[place], linewidth=width,
+                              solid_capstyle="butt")  # fmt: skip
+        axis.plot(places, [one["pooled"].value for one in found.values()], color=COLORS[place], marker=MARKERS[place],
+                  label=f"minus {rule}", linestyle=":", linewidth=1)  # fmt: skip
     axis.axhline(0, color="0.5", linewidth=1)
-    axis.set_xticks(range(len(found)), [f"{bend:g}" for bend in found])
+    worlds, chosen = over_bends(result, NEAREST), float(result.attrs["bend"])
+    names = [
+        f"{bend:g}{', chosen for it' if bend == chosen else ''}\n{len(one['worlds'])} worlds"
+        for bend, one in worlds.items()
+    ]
+    axis.set_xticks(range(len(worlds)), names)
     axis.set(xlabel="how far classes of a family differ (bend)", ylabel="points of accuracy")
     axis.set_title(
-        "Scale-free calibration, tuned: related classes, one shot;\n95 % intervals over episodes", fontsize=10
-    )
+        "Scale-free calibration, tuned, minus rivals: related classes, one shot;\n"
+        "95 % intervals, thick over episodes, thin over worlds to come", fontsize=10,
+    )  # fmt: skip
     axis.legend(fontsize=8, frameon=False)
     axis.grid(visible=True, axis="y", color="0.9")
     return figure
@@ -327,21 +331,16 @@ def _draw_bends(result: "xr.Dataset") -> "Figure":
 
 def summary(result: "xr.Dataset") -> Mapping[str, Any]:
     """Return accuracies, differences, choices, and on which episodes and by which recipe."""
-    import json
-
-    counts = _episodes(result)
-    told = json.loads(result.attrs["sim_config"]) if "sim_config" in result.attrs else {}
-    fields = {
-        name: tuple(v) if isinstance(v, list) else v for name, v in told.items() if name in Config.__annotations__
-    }
-    case = case_of(Config(**fields))
+    case = case_of(_config_of(result))
     found: dict[str, Any] = {"recipe": json.loads(json.dumps(case.pretraining().recipe())), "inductive": True}
-    written = digits(0, side=case.pretraining().backbone.shape[0]).labels  # the same for every seed
-    drawn = {t: case.judged(t).draw(written) if AIRS[2] in t else case.drawn(t) for t in TARGETS}
-    found["episodes"] = {t: {"count": len(one), "sha256": one.digest()} for t, one in drawn.items()}
-    for rule in (NEAREST, "power of shots, tuned", "power of both, tuned", "centred, tuned"):
-        by_bend = over_bends(result, rule)
-        found[f"scale-free, tuned, minus {rule}, over bends"] = {f"{b:g}": m._asdict() for b, m in by_bend.items()}
+    found["bend and warp"] = (
+        f"{case.bend:g} and {case.warp:g}: those at which calibration gained most on validation classes of other seeds"
+    )
+    for rule in RIVALS:
+        found[f"scale-free, tuned, minus {rule}, over bends"] = {
+            f"{bend:g}": {what: one[what]._asdict() for what in ("pooled", "over worlds")}
+            for bend, one in over_bends(result, rule).items()
+        }
     for part in parts_of(result):
         found[f"{part}: right on the base pictures that it learned from, %"] = mean(
             result[f"{part} base_accuracy"]
@@ -350,17 +349,22 @@ def summary(result: "xr.Dataset") -> Mapping[str, Any]:
         found[f"{part}: predictions that change with the scale of features, %"] = {
             "published": float(changed[:, 0].mean()), "scale-free, tuned": float(changed[:, 1].max()),
         }  # fmt: skip
-        for air, shots in (("related", 1), ("related", 5), ("unrelated", 1), ("unrelated", 5)):
-            places = np.asarray(result[f"{part} chosen {air} {shots}"]).astype(int)
-            found[f"{part}: chosen, {air}, {shots}"] = {
-                name: [dict(chosen_settings(name, p)) for p in places[:, k]] for k, name in enumerate(GRIDS)
-            }
-        for target in TARGETS:
+        for air, shots in ((air, shots) for shots in (1, 5) for air in AIRS[:2]):
+            if f"{part} chosen {air} {shots}" in result:
+                places = np.asarray(result[f"{part} chosen {air} {shots}"]).astype(int)
+                found[f"{part}: chosen, {air}, {shots}"] = {
+                    name: [dict(chosen_settings(name, p)) for p in places[:, k]] for k, name in enumerate(GRIDS)
+                }
+        for target in targets_of(result, part):
+            pieces = np.asarray(result[f"{part} {target} digest"]).astype(">u2")
+            found[f"{part}: {target}: episodes"] = {
+                "in each world": episodes_of(result, part, target), "sha256": [one.tobytes().hex() for one in pieces],
+            }  # fmt: skip
             for place, rule in enumerate(RULES):
                 right = mean(np.asarray(result[f"{part} {target} accuracy"])[:, place])
                 entry: dict[str, Any] = {"accuracy": right._asdict()}
-                for what in ("minus_nearest", "ours_minus", "untuned_minus"):
-                    one = compared(result, part, target, what, rule, counts[part][target])
+                for what in BASES:
+                    one = compared(result, part, target, what, rule)
                     entry[what] = {
                         "worlds": [m._asdict() for m in one["worlds"]], "pooled": one["pooled"]._asdict(),
                         "over worlds": one["over worlds"]._asdict(), "wholly above 0 in": one["wholly above 0 in"],

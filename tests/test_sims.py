@@ -57,7 +57,7 @@ SMALL = {
     "agent_generalisation": "--tasks placement,slice_alloc --trainings 2 --steps-share 0.003 --total-loads 0.5"
     " --rounds 1 --phase-steps 4 --short-phase-steps 2 --placed-episodes 2 --num-edges 2 --arrivals-per-s 2",
     "few_shot_calibration": "--parts conv4,bends --worlds 1 --bends 0.18 --bend-worlds 1 --epochs 1 --pictures 21"
-    " --episodes 6 --fewer 4 --tuning 2 --ways 2",
+    " --episodes 6 --fewer 4 --sampled 2 --tuning 2 --ways 2",
     "rare_classes": "--parts deeplab --small-replicas 2 --steps 2 --train 16 --test 40",
     "growth": "--users 200,400,2000 --fit-from 100 --rounds 2 --processes 1",
 }

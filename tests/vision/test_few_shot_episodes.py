@@ -22,6 +22,7 @@ from wirelesslab.vision.few_shot import (
     line_up,
     paired,
     pooled,
+    stratified,
     tune,
 )
 from wirelesslab.vision.tuning import read_log
@@ -168,7 +169,8 @@ def test_worlds_count_alike_in_a_pooled_mean_and_its_interval_keeps_its_word():
     assert found.replicas == 130
     assert 0.95 - 4 * np.sqrt(0.95 * 0.05 / 400) < held / 400 <= 1  # four standard errors below its level
     one = np.arange(5.0)
-    assert pooled([one]) == mean(one)
+    assert pooled([one]) == pytest.approx(mean(one))
+    assert stratified([2.0], [one.std(ddof=1) / np.sqrt(5)], 5) == pytest.approx(mean(one))
     assert pooled([np.zeros(4), np.zeros(4)])[:3] == (0.0, 0.0, 0.0)
     with pytest.raises(ValueError, match="fewer than 2 episodes"):
         pooled([one, [1.0]])

@@ -121,6 +121,17 @@ def test_an_episode_s_regression_does_not_depend_on_the_others():
     np.testing.assert_allclose(together, alone, rtol=0, atol=1e-5 * np.abs(alone).max())  # float32
 
 
+@pytest.mark.filterwarnings("error::UserWarning")
+def test_a_regression_that_stops_before_it_has_arrived_says_by_how_much():
+    samples, labels = features(4, 6, WAYS, 1, d=40).reshape(6, WAYS, 40), np.arange(WAYS)
+    fit(samples, labels, WAYS, 1000.0, most_steps=300)  # arrives
+    with pytest.raises(UserWarning, match=r"6 of 6 episodes stopped after 3 steps .*, the farthest with .* allow more"):
+        fit(samples, labels, WAYS, 1000.0, most_steps=3)
+    rule = LogisticRegression(inverse_strength=1000.0, most_steps=3)
+    with pytest.raises(UserWarning, match="stopped after 3 steps"):
+        rule.calibrate({}, samples[:, :, None])
+
+
 def test_shots_that_are_all_the_same_are_no_trouble_for_the_regression():
     support = np.ones((2, WAYS, 5, D))
     found = LogisticRegression().calibrate({}, support)

@@ -3,7 +3,7 @@
 from wirelesslab.vision.few_shot.calibration import P3DC
 from wirelesslab.vision.few_shot.distributions import DistributionCalibration
 from wirelesslab.vision.few_shot.episodes import Drawn, Episodes, check_disjoint
-from wirelesslab.vision.few_shot.judgement import Paired, Pool, accuracies, paired, pooled, tune
+from wirelesslab.vision.few_shot.judgement import Paired, Pool, accuracies, paired, pooled, stratified, tune
 from wirelesslab.vision.few_shot.learning import FewShot
 from wirelesslab.vision.few_shot.line_up import GRIDS, line_up
 from wirelesslab.vision.few_shot.logistic import LogisticRegression
@@ -34,5 +34,6 @@ __all__ = [
     "paired",
     "pooled",
     "prototypes",
+    "stratified",
     "tune",
 ]

@@ -1,7 +1,8 @@
 """How good rules are: accuracy of each episode, differences on the same episodes, and settings chosen beforehand.
 
 An episode is a cluster: its queries share their shots, so only episodes count as independent. Intervals are over draws
-of episodes from the images and classes at hand; they say nothing of other classes, for which worlds are drawn anew.
+of episodes from the images and classes at hand; they say nothing of other classes, for which worlds are drawn anew, and
+in each world its own episodes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from wirelesslab import check
-from wirelesslab.replicas import Mean, mean
+from wirelesslab.replicas import Mean
 from wirelesslab.stats import student_quantile
 from wirelesslab.threads import map_chunks
 from wirelesslab.vision import tuning
@@ -123,28 +124,45 @@ def paired(found: Mapping[str, ArrayLike], first: str, second: str, confidence: 
 def pooled(worlds: Sequence[ArrayLike], confidence: float = 0.95) -> Mean:
     """Return the mean over worlds that count alike, with Student's interval over episodes within worlds.
 
-    Worlds are strata: the interval is of these worlds' mean, not of worlds to come; for those, take
-    `replicas.mean` of the worlds' means.
-
     Args:
-        worlds: Of each world, accuracies or differences of its episodes, shape (episodes,).
+        worlds: Of each world, accuracies or differences of its episodes, shape (episodes,); worlds have episodes of
+            their own, see `stratified`.
         confidence: Of the interval.
 
     Raises:
         ValueError: A world has fewer than two episodes.
     """
-    check.positive_integer(worlds=len(worlds))
     values = [np.asarray(world, float).ravel() for world in worlds]
-    if min(len(v) for v in values) < 2:
+    if min(map(len, values), default=2) < 2:
         msg = "worlds: got one with fewer than 2 episodes, expected at least 2, or there is no interval"
         raise ValueError(msg)
-    if len(values) == 1:
-        return mean(values[0], confidence)
-    middle = float(np.mean([v.mean() for v in values]))
-    parts = np.array([v.var(ddof=1) / len(v) for v in values])
-    degrees = int(parts.sum() ** 2 / np.sum(parts**2 / [len(v) - 1 for v in values])) if parts.sum() else 1
-    half = student_quantile(0.5 + confidence / 2, max(degrees, 1)) * float(np.sqrt(parts.sum())) / len(values)
-    return Mean(middle, middle - half, middle + half, sum(len(v) for v in values))
+    errors = [v.std(ddof=1) / np.sqrt(len(v)) for v in values]
+    return stratified([v.mean() for v in values], errors, [len(v) for v in values], confidence)
+
+
+def stratified(means: ArrayLike, errors: ArrayLike, episodes: Sequence[int] | int, confidence: float = 0.95) -> Mean:
+    """Return the mean over worlds that count alike from each world's mean, with Student's interval over episodes.
+
+    Worlds are strata: the interval is of these worlds' mean, not of worlds to come; for those, take `replicas.mean` of
+    the worlds' means. Episodes must be drawn anew for each world: where the same places are drawn in all of them, luck
+    that hangs on places (two classes of one family, the same digits) does not average out, and the interval is too
+    narrow. Degrees of freedom are Welch's and Satterthwaite's.
+
+    Args:
+        means: Of each world, shape (worlds,).
+        errors: Standard errors of these means over episodes, shape (worlds,).
+        episodes: Of each world, or of all of them.
+        confidence: Of the interval.
+    """
+    middles, parts = np.asarray(means, float).ravel(), np.asarray(errors, float).ravel() ** 2
+    check.positive_integer(worlds=len(middles))
+    counts = np.broadcast_to(np.asarray(episodes), middles.shape)
+    check.within(2, float("inf"), fewest_episodes=int(counts.min()))
+    total = float(parts.sum())
+    degrees = round(total**2 / float(np.sum(parts**2 / (counts - 1)))) if total else 1
+    half = student_quantile(0.5 + confidence / 2, max(degrees, 1)) * float(np.sqrt(total)) / len(middles)
+    middle = float(middles.mean())
+    return Mean(middle, middle - half, middle + half, int(counts.sum()))
 
 
 def tune(

@@ -7,13 +7,14 @@ and since the bias is free, samples may be centred.
 The solver is L-BFGS. It starts from a bound of the Hessian, for the curvature of a softmax is at most half the identity
 for every sample (Boehning): in few dimensions one matrix per episode, inverted once; in many, its mean diagonal. Steps
 are halved until they lower the loss. An episode that has arrived stays where it is, so that no episode's result depends
-on which others are solved with it.
+on which others are solved with it. Episodes that have not arrived when steps run out are told of in a warning.
 
 References:
     Boehning, "Multinomial logistic regression algorithm", Ann. Inst. Stat. Math. 44(1), 1992.
     Nocedal and Wright, Numerical Optimization, 2006, algorithm 7.4.
 """
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,6 +49,7 @@ class LogisticRegression:
         unit_length: Whether features are then given length 1 (our choice; True makes C mean the same for any net).
         negative: What becomes of negative features when beta is not 1: "refuse" or "relu".
         tolerance: Largest entry of the gradient, over C and the number of shots, at which the solver stops.
+        most_steps: After which the solver stops as it is, with a warning.
     """
 
     inverse_strength: float = 1.0
@@ -55,9 +57,11 @@ class LogisticRegression:
     unit_length: bool = True
     negative: str = "refuse"
     tolerance: float = 1e-4
+    most_steps: int = 300
 
     def __post_init__(self) -> None:
         check.positive(inverse_strength=self.inverse_strength, beta=self.beta, tolerance=self.tolerance)
+        check.positive_integer(most_steps=self.most_steps)
         check.one_of(("refuse", "relu"), negative=self.negative)
 
     def prior(self, features: Floats, labels: NDArray[np.int64]) -> Prior:
@@ -75,8 +79,9 @@ class LogisticRegression:
             found = unit(found)
         labels = np.repeat(np.arange(ways), num)
         weights, bias = fit(
-            found.reshape(-1, ways * num, d), labels, ways, self.inverse_strength, tolerance=self.tolerance
-        )
+            found.reshape(-1, ways * num, d), labels, ways, self.inverse_strength, tolerance=self.tolerance,
+            most_steps=self.most_steps,
+        )  # fmt: skip
         return Planes(weights.reshape(*batch, ways, d), bias.reshape(*batch, ways), change, self.unit_length)
 
 
@@ -98,6 +103,9 @@ def fit(
         inverse_strength: C.
         tolerance: Largest entry of the gradient, over C n, at which an episode has arrived.
         most_steps: After which the solver stops as it is.
+
+    Warns:
+        UserWarning: Episodes had not arrived then; it says how many, and by how much they missed the tolerance.
     """
     _, num, d = samples.shape
     middle = samples.mean(axis=1, keepdims=True)
@@ -174,7 +182,17 @@ def _solve(
         pairs = [*pairs[-MEMORY + 1 :], (moved, turned, rho)]
         at, loss, gradient = new, new_loss, new_gradient
     result[rows] = at
+    _tell(np.abs(gradient).max(axis=(1, 2)) / tolerance, episodes, most_steps)
     return result[..., :d], result[..., d]
+
+
+def _tell(left: Floats, episodes: int, most_steps: int) -> None:
+    """Warn of episodes that have not arrived, by the largest entries of their gradients over the tolerance."""
+    late = ~(left <= 1)
+    if late.any():
+        msg = f"logistic regression: {late.sum()} of {episodes} episodes stopped after {most_steps} steps before they "
+        msg += f"had arrived, the farthest with a gradient {left.max():.3g} times the tolerance; allow more steps or a "
+        warnings.warn(msg + "larger tolerance, or lower inverse_strength", stacklevel=4)
 
 
 def _start(samples: Floats, strength: float) -> Floats:

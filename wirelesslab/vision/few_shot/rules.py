@@ -152,9 +152,8 @@ def prototypes(features: ArrayLike, labels: ArrayLike) -> Floats:
         [[2.0, 0.0], [0.0, 5.0]]
     """
     array, numbers = labelled(features, labels)
-    _, places, counts = np.unique(numbers, return_inverse=True, return_counts=True)
-    sums = np.zeros((len(counts), array.shape[1]), np.float64)
-    np.add.at(sums, places, array)
+    _, begins, counts = np.unique(np.sort(numbers), return_index=True, return_counts=True)
+    sums = np.add.reduceat(array[np.argsort(numbers, kind="stable")], begins, axis=0, dtype=np.float64)
     return (sums / counts[:, None]).astype(array.dtype)
 
 
