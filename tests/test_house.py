@@ -49,7 +49,15 @@ def test_the_door_opens_without_anything_heavy(code):
 
 
 def test_show_loads_neither_tensorflow_nor_sionna(tmp_path):
-    summary = {"table": "a table", "seed": 1, "wall_seconds": 2, "created": "now", "command": "x", "figures": []}
+    summary = {
+        "sim": "a sim",
+        "table": "a table",
+        "seed": 1,
+        "wall_seconds": 2,
+        "created": "now",
+        "command": "x",
+        "figures": [],
+    }
     (tmp_path / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
     loaded = loaded_by(f"from wirelesslab.cli import main; main(['show', {str(tmp_path)!r}])")
     assert loaded.isdisjoint({*HEAVY, *ON_DEMAND})

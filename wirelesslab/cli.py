@@ -3,6 +3,7 @@
 import ast
 import dataclasses
 import importlib
+import json
 import re
 import sys
 import types
@@ -60,6 +61,26 @@ def help_texts(config: type[Any]) -> dict[str, str]:
     section = (config.__doc__ or "").partition("Attributes:")[2]
     found = re.findall(r"^ {4,8}(\w+): (.*(?:\n {9,}.*)*)", section, flags=re.MULTILINE)
     return {name: " ".join(text.split()) for name, text in found}
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """Return the summary that a sim wrote into `folder`.
+
+    Raises:
+        FileNotFoundError: There is none.
+        ValueError: It is damaged, or nothing that a sim wrote.
+    """
+    path = folder / "summary.json"
+    try:
+        summary = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        msg = f"folder: {path} is damaged ({error}); run the sim again, its journal is kept"
+        raise ValueError(msg) from error
+    lacking = {"sim", "table", "seed", "command", "figures"} - (summary.keys() if isinstance(summary, dict) else set())
+    if lacking:
+        msg = f"folder: {path} is not of a sim (it lacks {', '.join(sorted(lacking))}); choose another folder"
+        raise ValueError(msg)
+    return dict(summary)
 
 
 class CommaList(click.ParamType):  # type: ignore[type-arg]
@@ -203,14 +224,13 @@ def show(folder: Path, redraw: bool) -> None:
     """Show the table and the figures of a run again, or how far an unfinished one has come."""
     folder = folder.parent if folder.is_file() else folder
     if (folder / "summary.json").exists():
-        from wirelesslab.results import load, read_summary
-
         summary = read_summary(folder)
         click.echo(f"{summary['table']}\n")
         made = f"seed {summary['seed']}, {summary.get('wall_seconds', '?')} s, {summary.get('created', '?')}"
         click.echo(f"made by  {summary['command']}  ({made})")
         figures = [folder / figure for figure in summary["figures"]]
         if redraw or not all(path.exists() for path in figures):
+            from wirelesslab.results import load
             from wirelesslab.session import save_figures
 
             figures = save_figures(load_sim(summary["sim"]).draw(load(folder)), folder)

@@ -236,26 +236,6 @@ def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
     replace(folder / SUMMARY, (json.dumps(_plain(summary), indent=2, allow_nan=False) + "\n").encode())
 
 
-def read_summary(folder: Path) -> dict[str, Any]:
-    """Return the summary that a sim wrote into `folder`.
-
-    Raises:
-        FileNotFoundError: There is none.
-        ValueError: It is damaged, or nothing that a sim wrote.
-    """
-    path = folder / SUMMARY
-    try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        msg = f"folder: {path} is damaged ({error}); run the sim again, its journal is kept"
-        raise ValueError(msg) from error
-    lacking = {"sim", "table", "seed", "command", "figures"} - (summary.keys() if isinstance(summary, dict) else set())
-    if lacking:
-        msg = f"folder: {path} is not of a sim (it lacks {', '.join(sorted(lacking))}); choose another folder"
-        raise ValueError(msg)
-    return dict(summary)
-
-
 def _plain(value: Any) -> Any:
     """Return `value` with JSON's types; NaN and infinity, which JSON lacks, become null."""
     if isinstance(value, Mapping):

@@ -1,7 +1,7 @@
 """Grant-free access of very many devices: only those that have something to say are touched."""
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -10,6 +10,7 @@ from wirelesslab import check
 from wirelesslab.network import active_kernels as kernels
 from wirelesslab.network.access import Account, Delivered
 from wirelesslab.network.contention import CONTENTIONS, Contention, LimitedGrants, OwnedPilots, SharedPool
+from wirelesslab.network.device_lines import account_of, empty, longer, no_counts, with_room
 from wirelesslab.network.slices import ResourceRatio, Slice, check_slices
 from wirelesslab.network.slot_offers import Offers, indices
 from wirelesslab.network.turns import Turns
@@ -18,7 +19,6 @@ __all__ = ["CONTENTIONS", "ActiveSetAccess", "Contention", "LimitedGrants", "Own
 
 MOST_SLICES = 10
 Arrivals = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]
-Pool = TypeVar("Pool", kernels.Packets, kernels.Active)
 
 
 class ActiveSetAccess:
@@ -86,9 +86,9 @@ class ActiveSetAccess:
         self._rng = rng
         none = np.full(cell.size, -1, np.int64)
         self._devices = kernels.Devices(cell * len(slices) + of_slice, none, none.copy())
-        self._packets, self._active = kernels.Packets(*_columns(5, 0)), kernels.Active(*_columns(3, 0))
-        self._packets = self._packets._replace(offered_s=np.zeros(0))
-        self._counters = _counters(num_cells * len(slices), float(now_s))
+        self._packets, self._active = empty(kernels.Packets), empty(kernels.Active)
+        counters = no_counts(kernels.Counters, num_cells * len(slices), float(now_s))
+        self._counters = counters._replace(used_slot=np.full_like(counters.used_slot, -1))
         self._up = np.ones(num_cells, np.bool_)
         self._turns = Turns(slices, num_cells)
         self._now_s = float(now_s)
@@ -138,17 +138,15 @@ class ActiveSetAccess:
         Raises:
             ValueError: `until_s` lies before now or before the last packet offered.
         """
-        if not self._offers.latest_s <= until_s < np.inf:
-            msg = f"until_s: got {until_s}, expected a finite time of at least {self._offers.latest_s}"
-            raise ValueError(msg)
-        arrivals = self._arrivals(float(until_s))
+        until_s = self._offers.checked_end(until_s)
+        arrivals = self._offers.taken(until_s)
         times, came, delivered = arrivals[2], 0, []
         while (slot := self._next_slot(times[came:])) is not None and (slot + 1) * self.slot_s <= until_s:
             came = self._enqueue(arrivals, came, (slot + 1) * self.slot_s)
             delivered.append(self._compute(slot))
             self._slot = slot + 1
-        self._enqueue(arrivals, came, float(until_s))
-        self._now_s = self._offers.latest_s = float(until_s)
+        self._enqueue(arrivals, came, until_s)
+        self._now_s = self._offers.latest_s = until_s
         started = kernels.first_slot_from(self._now_s, self.slot_s)
         # A slot that has started and not ended is still to be computed.
         self._slot = max(self._slot, started if started * self.slot_s == self._now_s else started - 1)
@@ -174,7 +172,7 @@ class ActiveSetAccess:
             return
         group = indices(cells, self._devices.group.size, self.num_cells, name="cells") * len(self.slices)
         group += self.user_slices
-        self._enqueue(self._arrivals(self._now_s), 0, self._now_s)
+        self._enqueue(self._offers.taken(self._now_s), 0, self._now_s)
         counters, packets = self._counters, self._packets
         inside = np.flatnonzero(packets.user >= 0)
         inside = inside[group[packets.user[inside]] != self._devices.group[packets.user[inside]]]
@@ -205,21 +203,9 @@ class ActiveSetAccess:
 
     def account(self) -> Account:
         """Return where every byte is."""
-        self._enqueue(self._arrivals(self._now_s), 0, self._now_s)
-        counters, shape = self._counters, (self.num_cells, len(self.slices))
-        inside = np.flatnonzero(self._packets.user >= 0)
-        group = self._devices.group[self._packets.user[inside]]
-        ages_s = self._now_s - self._packets.offered_s[inside]
-        since = np.bincount(group, weights=ages_s, minlength=counters.waiting.size)
-        fields = {
-            name: getattr(counters, name).reshape(shape).copy()
-            for name in counters._fields
-            if name not in ("sizes", "since_s", "waiting", "used_slot")
-        }
-        fields["waiting_packets"] = counters.waiting.reshape(shape).copy()
-        fields["packet_seconds"] += (counters.waiting * (self._now_s - counters.since_s)).reshape(shape)
-        fields["sojourn_seconds"] += since.reshape(shape)
-        return Account(**fields, now_s=self._now_s)
+        self._enqueue(self._offers.taken(self._now_s), 0, self._now_s)
+        shape = self.num_cells, len(self.slices)
+        return account_of(self._counters, self._packets, self._devices.group, shape, self._now_s)
 
     def snapshot(self) -> dict[str, Any]:
         """Return a copy of the whole state."""
@@ -246,14 +232,6 @@ class ActiveSetAccess:
         self._lost = [lost] if lost.user.size else []
         self._now_s, self._slot = float(state["now_s"]), int(state["slot"])
 
-    def _arrivals(self, until_s: float) -> Arrivals:
-        """Take what is offered up to `until_s` off the list."""
-        user, size, times = self._offers.waiting()
-        cut = int(np.searchsorted(times, until_s, side="right"))
-        if cut:
-            self._offers.drop_first(cut)
-        return user[:cut], size[:cut], times[:cut]
-
     def _enqueue(self, arrivals: Arrivals, came: int, until_s: float) -> int:
         """Put arrivals up to `until_s` in line, the first `came` of which are there; return how many are then."""
         user, size, times = arrivals
@@ -261,16 +239,9 @@ class ActiveSetAccess:
             return came
         here = slice(came, int(np.searchsorted(times, until_s, side="right")))
         cut = here.stop - came
-        free = int(self._counters.sizes[kernels.FREE])
-        if free < cut:
-            places = self._packets.user.size
-            more = max(64, places, cut - free)
-            self._packets = _longer(self._packets, more)
-            self._packets.user[places:] = -1
-            self._packets.free[free : free + more] = np.arange(places, places + more)
-            self._counters.sizes[kernels.FREE] += more
+        self._packets = with_room(self._packets, self._counters.sizes, cut)
         if self.num_active + cut > self._active.user.size:
-            self._active = _longer(self._active, max(64, self._active.user.size, cut))
+            self._active = longer(self._active, max(64, self._active.user.size, cut))
         state = self._packets, self._active, self._devices, self._counters
         kernels.enqueue(user[here], size[here], times[here], self.slot_s, *state)
         return here.stop
@@ -318,19 +289,3 @@ class ActiveSetAccess:
             end = np.full(num_lost, end_s)
             self._lost.append(Delivered(user[:num_lost], num_bytes[:num_lost], offered_s[:num_lost], end))
         return Delivered(*done, np.full(num_heard, end_s))
-
-
-def _columns(number: int, size: int) -> list[NDArray[Any]]:
-    return [np.zeros(size, np.int64) for _ in range(number)]
-
-
-def _counters(num_groups: int, now_s: float) -> kernels.Counters:
-    real = {name: np.zeros(num_groups) for name in ("packet_seconds", "sojourn_seconds", "used_share_seconds")}
-    whole = {name: np.zeros(num_groups, np.int64) for name in kernels.Counters._fields if name not in real}
-    fields: dict[str, NDArray[Any]] = whole | real
-    fields |= {"sizes": np.zeros(2, np.int64), "since_s": np.full(num_groups, now_s)}
-    return kernels.Counters(**fields | {"used_slot": np.full(num_groups, -1, np.int64)})
-
-
-def _longer(pool: Pool, more: int) -> Pool:
-    return type(pool)(*(np.concatenate([array, np.zeros(more, array.dtype)]) for array in pool))

@@ -121,10 +121,7 @@ class FlowAccess:
         Raises:
             ValueError: `until_s` lies before now or before the last file offered.
         """
-        if not self._offers.latest_s <= until_s < np.inf:
-            msg = f"until_s: got {until_s}, expected a finite time of at least {self._offers.latest_s}"
-            raise ValueError(msg)
-        self._compute(float(until_s))
+        self._compute(self._offers.checked_end(until_s))
         self._offers.latest_s = self._now_s
         delivered, self._ready = Delivered.joined(self._ready), []
         return delivered
@@ -228,10 +225,7 @@ class FlowAccess:
             self._compute(self._now_s)
 
     def _compute(self, until_s: float) -> None:
-        user, size, times = self._offers.waiting()
-        cut = int(np.searchsorted(times, until_s, side="right"))
-        user, size, times = user[:cut], size[:cut], times[:cut]
-        self._offers.drop_first(cut)
+        user, size, times = self._offers.taken(until_s)
         cells = self._cells
         if user.size > cells.num_free[0]:
             self._files = _more_places(self._files, cells, user.size)

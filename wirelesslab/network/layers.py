@@ -23,11 +23,11 @@ LAYERS: dict[Layer, tuple[str, ...]] = {
     ),
     # What carries bytes and computes.
     "physical": (
-        "access", "active_kernels", "active_set", "agenda", "arrivals", "books", "cells", "changes", "diurnal_traffic",
-        "failures", "flow_sharing", "flows", "handover", "manhattan", "media_traffic", "mobility", "movement",
-        "processor_sharing", "queues", "radio", "routing", "schedulers", "settings", "simulation", "sionna_radio",
-        "slot_kernels", "slot_offers", "slots", "snapshots", "source_streams", "sources", "station_books", "topology",
-        "topology_files", "traffic", "traffic_traces", "turns", "user_schedulers",
+        "access", "active_kernels", "active_set", "agenda", "arrivals", "books", "cells", "changes", "device_lines",
+        "diurnal_traffic", "failures", "flow_sharing", "flows", "handover", "manhattan", "media_traffic", "mobility",
+        "movement", "processor_sharing", "queues", "radio", "routing", "schedulers", "settings", "simulation",
+        "sionna_radio", "slot_kernels", "slot_offers", "slots", "snapshots", "source_streams", "sources",
+        "station_books", "topology", "topology_files", "traffic", "traffic_traces", "turns", "user_schedulers",
     ),
     # What is promised and to whom it belongs.
     "virtual": (

@@ -72,6 +72,25 @@ class Offers:
             self._parts = [(np.concatenate(who), np.concatenate(sizes), np.concatenate(times))]
         return self._parts[0]
 
+    def checked_end(self, until_s: float) -> float:
+        """Return a time up to which an access may compute.
+
+        Raises:
+            ValueError: It lies before now or before the last packet offered, or is not finite.
+        """
+        if not self.latest_s <= until_s < np.inf:
+            msg = f"until_s: got {until_s}, expected a finite time of at least {self.latest_s}"
+            raise ValueError(msg)
+        return float(until_s)
+
+    def taken(self, until_s: float) -> tuple[Integers, Integers, Times]:
+        """Take the packets offered up to `until_s` off the list; return their users, bytes and times."""
+        who, sizes, times = self.waiting()
+        count = int(np.searchsorted(times, until_s, side="right"))
+        if count:
+            self.drop_first(count)
+        return who[:count], sizes[:count], times[:count]
+
     def drop_first(self, count: int) -> None:
         """Forget the first packets: they have been taken in."""
         who, sizes, times = self.waiting()

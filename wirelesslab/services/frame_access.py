@@ -8,12 +8,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from wirelesslab import check
 from wirelesslab.network.access import Account, Delivered
-from wirelesslab.network.active_kernels import ACTIVE, FREE, first_slot_from
+from wirelesslab.network.active_kernels import ACTIVE, first_slot_from
+from wirelesslab.network.device_lines import account_of, empty, longer, no_counts, with_room
 from wirelesslab.network.slices import ResourceRatio, Slice, check_slices
 from wirelesslab.network.slot_offers import Offers, indices
 from wirelesslab.network.turns import Turns
 from wirelesslab.services import frame_kernels as kernels
-from wirelesslab.services.frame_state import account_of, columns, longer, no_counts, no_messages
 from wirelesslab.services.frames import FrameOutcomes, Frames, check_outcomes
 from wirelesslab.services.framing import Framing, LoadEstimate
 
@@ -87,9 +87,8 @@ class FrameAccess:
         self._member = np.full(self.num_cells * self.codebooks * framing.num_devices, -1, np.int64)
         self._member[codebook * framing.num_devices + self._devices.label] = np.arange(cell.size)
         self._offset = np.arange(self.num_cells * self.codebooks) % self.codebooks // framing.bands
-        self._messages = no_messages()
-        self._active = kernels.Active(*columns(2))
-        self._counters = no_counts(self.num_cells * len(slices), float(now_s))
+        self._messages, self._active = empty(kernels.Messages), empty(kernels.Active)
+        self._counters = no_counts(kernels.Counters, self.num_cells * len(slices), float(now_s))
         self._up = np.ones(self.num_cells, np.bool_)
         self._turns = Turns(self.slices, self.num_cells * self.codebooks)
         self._load = np.full(self.num_cells, np.nan)  # the share of devices heard; NaN before the first round
@@ -173,13 +172,10 @@ class FrameAccess:
         Raises:
             ValueError: `until_s` lies before now or before the last message offered.
         """
-        if not self._offers.latest_s <= until_s < np.inf:
-            msg = f"until_s: got {until_s}, expected a finite time of at least {self._offers.latest_s}"
-            raise ValueError(msg)
-        slot_s, until_s = self.framing.slot_s, float(until_s)
+        slot_s, until_s = self.framing.slot_s, self._offers.checked_end(until_s)
         last = first_slot_from(until_s, slot_s)
         over = last if last * slot_s == until_s else last - 1  # slots before this one have ended
-        arrivals, came, delivered = self._arrivals(until_s), 0, []
+        arrivals, came, delivered = self._offers.taken(until_s), 0, []
         while (slot := self._next_slot(arrivals[2][came:])) is not None and slot < over:
             # Within a round every codebook has one turn: all its frames can be computed at once.
             stop = min(over, (slot // self.turns + 1) * self.turns)
@@ -251,14 +247,6 @@ class FrameAccess:
 
     # --- how it works ------------------------------------------------------------------------------------
 
-    def _arrivals(self, until_s: float) -> Arrivals:
-        """Take what is offered up to `until_s` off the list."""
-        user, size, times = self._offers.waiting()
-        cut = int(np.searchsorted(times, until_s, side="right"))
-        if cut:
-            self._offers.drop_first(cut)
-        return user[:cut], size[:cut], times[:cut]
-
     def _enqueue(self, arrivals: Arrivals, came: int, until_s: float) -> int:
         """Put arrivals up to `until_s` in line, the first `came` of which are there; return how many are then."""
         user, size, times = arrivals
@@ -266,13 +254,7 @@ class FrameAccess:
         cut = here.stop - came
         if not cut:
             return came
-        free, places = int(self._counters.sizes[FREE]), self._messages.user.size
-        if free < cut:
-            more = max(64, places, cut - free)
-            self._messages = longer(self._messages, more)
-            self._messages.user[places:] = -1
-            self._messages.free[free : free + more] = np.arange(places, places + more)
-            self._counters.sizes[FREE] += more
+        self._messages = with_room(self._messages, self._counters.sizes, cut)
         if self.num_active + cut > self._active.user.size:
             self._active = longer(self._active, max(64, self._active.user.size, cut))
         kernels.enqueue(
