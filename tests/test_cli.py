@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import tomllib
+import types
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from wirelesslab import __version__, cli, doctor
 from wirelesslab.progress import PlainLines, progress
 from wirelesslab.results import load
 from wirelesslab.schedule import Failure, Status
-from wirelesslab.session import Table
+from wirelesslab.session import Session, Table, run_sim
 
 ALL_SIMS = tuple(cli.sim_files())
 SIMS = ("ser_phase_map", "ser_vs_snr_and_devices")  # those that sweep a scenario; test_sims.py runs all
@@ -611,3 +612,18 @@ def test_an_installed_copy_finds_its_sims_from_anywhere(tmp_path):
     assert len(list((target / "wirelesslab" / "mmtc" / "weights").glob("*.npz"))) == 4
     assert (target / "wirelesslab" / "py.typed").exists()
     assert "--snr-db" in python("-m", "wirelesslab", "run", SIMS[1], "--help")
+
+
+def test_a_sim_may_return_a_dataset_that_no_study_made(tmp_path):
+    sim = types.SimpleNamespace(
+        main=lambda config, session: xr.Dataset({"square": ("number", [4, 25])}, {"number": [2, 5]}),
+        table=lambda result: Table("Squares", ("number", "square"), [("2", "4"), ("5", "25")]),
+        draw=lambda result: {},
+        summary=lambda result: {"sum": int(result.square.sum())},
+    )
+    report = run_sim(sim, "squares", cli.load_sim("ser_vs_snr_and_devices").Config(), Session(out=tmp_path))
+    summary = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))
+    assert summary["figures_of_merit"] == {"sum": 29}
+    assert summary["command"] == load(tmp_path).attrs["command"]
+    assert summary["versions"]["wirelesslab"] == __version__
+    assert report.failures == []

@@ -190,6 +190,8 @@ def run_sim(sim: Sim | ModuleType, name: str, config: Any, session: Session) -> 
     finally:
         session.close()
     wall_seconds = time.perf_counter() - start
+    for key, value in results.provenance().items():  # a study has said it; a Dataset made by hand has not
+        result.attrs.setdefault(key, value)
     result.attrs |= {
         "sim": name,
         "sim_config": json.dumps(results.describe(config)),
