@@ -54,8 +54,8 @@ def read_folders(
     for split, folder in places.items():
         if _classes(folder) != classes:
             odd = sorted(set(_classes(folder)) ^ set(classes))
-            msg = f"{folder}: got other classes than {next(iter(places.values()))}, expected the same; {odd} differ"
-            raise DataError(msg)
+            msg = f"{folder}: got other classes than {next(iter(places.values()))}, expected the same; {odd} differ; "
+            raise DataError(msg + "splits that share no class, for few shots, are read by read_split_files")
         images: list[NDArray[np.uint8]] = []
         labels: list[int] = []
         for label, name in enumerate(classes):
