@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from wirelesslab.network.tasks import registration
 from wirelesslab.results import load
 from wirelesslab.rng import stream
 from wirelesslab.services import EncodedImages, ServedModel
+from wirelesslab.session import Session, run_sim
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -46,6 +48,10 @@ def said_by_the_readme(names: Names, said: str, folder: Path) -> None:
 
 def said_by_studies(names: Names, said: str, folder: Path) -> None:
     assert load(folder / "results" / "small").sizes["snr_db"] == 2
+    run_sim(SimpleNamespace(**names), "sevens", names["Config"](), Session(out=folder / "results" / "sevens"))
+    summary = json.loads((folder / "results" / "sevens" / "summary.json").read_text(encoding="utf-8"))
+    rate = summary["figures_of_merit"]["rate"]
+    assert rate["low"] < 1 / 6 < rate["high"], "of 95 %, under this seed"
 
 
 def said_by_massive_access(names: Names, said: str, folder: Path) -> None:
