@@ -138,7 +138,8 @@ def test_many_at_once_are_as_one_by_one_beyond_the_end_of_an_episode():
         for i, (one, action) in enumerate(zip(alone, actions, strict=True)):
             observation, reward, _, ended, info = one.step(action)
             assert rewards[i] == reward
-            assert infos["reward"]["together"][i] == info["reward"]["together"]
+            told = infos["final_info"] if ended else infos
+            assert told["reward"]["together"][i] == info["reward"]["together"]
             assert truncated[i] == ended
             if ended:
                 np.testing.assert_array_equal(infos["final_obs"][i], observation)

@@ -6,8 +6,11 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
+from gymnasium.vector import AutoresetMode
 
 from wirelesslab.network.tasks import TASKS
+from wirelesslab.network.tasks.admission_setting import LOPSIDED, AdmissionSetting
+from wirelesslab.network.tasks.twin_sync_setting import SyncSetting
 
 IDS = [task.id for task in TASKS]
 NATIVE = [task.id for task in TASKS if task.vector]
@@ -152,28 +155,59 @@ def test_an_action_that_is_none_is_refused_and_nothing_has_happened(env):
     assert expected[1] == found[1]
 
 
+SHORT = {
+    "wirelesslab/Admission-v0": {"setting": AdmissionSetting(calls=5)},
+    "wirelesslab/SliceAllocReduced-v0": {"horizon": 5, "regret": True},
+    "wirelesslab/TwinSyncReduced-v0": {"setting": SyncSetting(num_steps=5)},
+}
+
+
 @pytest.mark.parametrize("name", NATIVE)
-def test_many_at_once_are_bit_for_bit_as_one_by_one(name):
-    num = 3
-    together = gymnasium.make_vec(name, num_envs=num, vectorization_mode="vector_entry_point")
-    alone = [gymnasium.make(name).unwrapped for _ in range(num)]
-    observations, infos = together.reset(seed=11)
-    singles = [one.reset(seed=11 + i) for i, one in enumerate(alone)]
-    np.testing.assert_array_equal(observations, np.stack([single[0] for single in singles]))
-    rng = np.random.default_rng(1)
-    for _ in range(60):
-        masks = infos.get("action_mask")
+def test_many_at_once_answer_bit_for_bit_as_gymnasiums_vector_of_single_ones(name):
+    native = gymnasium.make_vec(name, 3, **SHORT[name])
+    single = gymnasium.make_vec(name, 3, "sync", {"autoreset_mode": AutoresetMode.SAME_STEP}, **SHORT[name])
+    assert type(native.unwrapped) is not type(single.unwrapped)
+
+    def same(one, other):
+        if isinstance(other, np.ndarray) and other.dtype == object:  # it has a row for each, or None
+            one, other = (np.stack([np.asarray(row) for row in rows]) for rows in (one, other))
+        np.testing.assert_equal(one, other)
+
+    answer, other = native.reset(seed=11), single.reset(seed=11)
+    rng, over = np.random.default_rng(1), 0
+    for _ in range(12):
+        for one, two in zip(answer[:-1], other[:-1], strict=True):
+            np.testing.assert_array_equal(one, two)
+        assert answer[-1].keys() == other[-1].keys()
+        for what, told in other[-1].items():
+            same(answer[-1][what], told)
+        masks = answer[-1].get("action_mask")
         actions = np.stack([
             np.asarray(drawn(one, {} if masks is None else {"action_mask": masks[i]}, rng))
-            for i, one in enumerate(alone)
+            for i, one in enumerate(single.envs)
         ])  # fmt: skip
-        observations, rewards, terminations, truncations, infos = together.step(actions)
-        singles = [one.step(action) for one, action in zip(alone, actions, strict=True)]
-        np.testing.assert_array_equal(rewards, [single[1] for single in singles])
-        np.testing.assert_array_equal(truncations, [single[3] for single in singles])
-        if (terminations | truncations).any():
-            break
-        np.testing.assert_array_equal(observations, np.stack([single[0] for single in singles]))
+        answer, other = native.step(actions), single.step(actions)
+        over += "final_info" in answer[-1]
+    assert over == 2
+
+
+ELSEWHERE = {
+    "wirelesslab/Admission-v0": {"setting": AdmissionSetting(systems=(LOPSIDED,))},  # its arrays have the same shapes
+    "wirelesslab/SliceAllocReduced-v0": {"total_load": (0.1, 0.2)},
+    "wirelesslab/TwinSyncReduced-v0": {"setting": SyncSetting(sigma=2.0)},
+}
+
+
+@pytest.mark.parametrize("name", NATIVE)
+@pytest.mark.parametrize("make", [gymnasium.make, gymnasium.make_vec])
+def test_a_snapshot_of_another_setting_is_refused_and_nothing_has_happened(name, make):
+    one, other = (make(name, **options).unwrapped for options in ({}, ELSEWHERE[name]))
+    one.reset(seed=1)
+    other.reset(seed=1)
+    before = other.snapshot()
+    with pytest.raises(ValueError, match="snapshot: got one of"):
+        other.restore(one.snapshot())
+    np.testing.assert_equal(other.snapshot(), before)
 
 
 def test_every_task_says_its_decision_process_in_words(env):

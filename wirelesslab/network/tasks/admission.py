@@ -20,7 +20,7 @@ from wirelesslab.network.tasks.admission_kernel import (
     terms,
 )
 from wirelesslab.network.tasks.admission_setting import AdmissionSetting
-from wirelesslab.network.tasks.task import begun, checked_choice, seed_of
+from wirelesslab.network.tasks.task import begun, checked_choice, same_setting, seed_of
 
 MEANING = "0 refuses, 1 admits"
 
@@ -118,12 +118,20 @@ class Admission(gymnasium.Env[NDArray[np.float32], np.int64]):
     def snapshot(self) -> dict[str, Any]:
         """Return all that changes, as arrays."""
         state = {name: array.copy() for name, array in self._opened()._asdict().items()}
-        return {"stations": state, "np_random": self.np_random.bit_generator.state}
+        return {"of": self._of(), "stations": state, "np_random": self.np_random.bit_generator.state}
 
     def restore(self, snapshot: Mapping[str, Any]) -> None:
-        """Go on from a snapshot of the same setting, to the last bit."""
+        """Go on from a snapshot of the same setting, to the last bit.
+
+        Raises:
+            ValueError: It is of another setting; nothing has changed.
+        """
+        same_setting(snapshot, self._of())
         if self._state is None:
             self._state = stations(self.setting, [0])
         restore_stations(self._state, snapshot["stations"])
         self.np_random.bit_generator.state = snapshot["np_random"]
         look_all(self._state, self._terms, self._seen, self._mask)
+
+    def _of(self) -> dict[str, str]:
+        return {"setting": repr(self.setting)}

@@ -21,7 +21,7 @@ from wirelesslab.network.tasks.admission_kernel import (
     terms,
 )
 from wirelesslab.network.tasks.admission_setting import AdmissionSetting
-from wirelesslab.network.tasks.task import begun, vector_seeds
+from wirelesslab.network.tasks.task import begun, same_setting, vector_infos, vector_seeds
 
 Infos = dict[str, Any]
 Seeds = int | Sequence[int | None]
@@ -95,11 +95,8 @@ class AdmissionVector(VectorEnv[NDArray[np.float32], NDArray[np.int64], NDArray[
         if not some_over:
             infos |= self._outcome(going_on)
         else:
-            final: Infos = {
-                "action_mask": np.where(truncated[:, None], self._last_mask, 0).astype(np.int8),
-                "_action_mask": truncated, "time_s": np.where(truncated, self._last_s, 0.0), "_time_s": truncated,
-                **self._outcome(truncated),
-            }  # fmt: skip
+            seen_last = {"action_mask": self._last_mask.copy(), "time_s": self._last_s.copy()}
+            final = vector_infos(seen_last, truncated) | self._outcome(truncated)
             last = np.full(self.num_envs, None, dtype=object)
             for i in np.flatnonzero(truncated):
                 last[i] = self._last_seen[i].copy()
@@ -131,30 +128,34 @@ class AdmissionVector(VectorEnv[NDArray[np.float32], NDArray[np.int64], NDArray[
         return begun(self._state)
 
     def _info(self, of: NDArray[np.bool_]) -> Infos:
-        times_s = self._opened().now_s.copy()
-        return {"action_mask": self._mask.copy(), "_action_mask": of, "time_s": times_s, "_time_s": of}
+        return vector_infos({"action_mask": self._mask.copy(), "time_s": self._opened().now_s.copy()}, of)
 
     def _outcome(self, of: NDArray[np.bool_]) -> Infos:
         """Rewards and refusals by class, of those stations; 0 elsewhere."""
-        reward, cost = np.where(of, self._reward.T, 0.0), np.where(of, self._blocked.T, 0).astype(np.int64)
-        parts: Infos = {"_reward": of, "_cost": of, "reward": {}, "cost": {}}
-        for k, name in enumerate(self._names):
-            parts["reward"] |= {name: reward[k], f"_{name}": of}
-            parts["cost"] |= {name: cost[k], f"_{name}": of}
-        return parts
+        reward = dict(zip(self._names, self._reward.T.copy(), strict=True))
+        cost = dict(zip(self._names, self._blocked.T.astype(np.int64), strict=True))
+        return vector_infos({"reward": reward, "cost": cost}, of)
 
     def snapshot(self) -> dict[str, Any]:
         """Return all that changes, as arrays."""
         state = {name: array.copy() for name, array in self._opened()._asdict().items()}
-        return {"stations": state, "np_random": self.np_random.bit_generator.state}
+        return {"of": self._of(), "stations": state, "np_random": self.np_random.bit_generator.state}
 
     def restore(self, snapshot: Mapping[str, Any]) -> None:
-        """Go on from a snapshot of as many stations of the same setting, to the last bit."""
+        """Go on from a snapshot of as many stations of the same setting, to the last bit.
+
+        Raises:
+            ValueError: It is of another setting or number of stations; nothing has changed.
+        """
+        same_setting(snapshot, self._of())
         if self._state is None:
             self._state = stations(self.setting, list(range(self.num_envs)))
         restore_stations(self._state, snapshot["stations"])
         self.np_random.bit_generator.state = snapshot["np_random"]
         look_all(self._state, self._terms, self._seen, self._mask)
+
+    def _of(self) -> dict[str, str]:
+        return {"setting": repr(self.setting)}
 
 
 def _first_wrong(chosen: NDArray[Any]) -> str:

@@ -21,7 +21,7 @@ from wirelesslab import check
 from wirelesslab.network.agents.interfaces import ShareInterface, shares_of
 from wirelesslab.network.tasks import slice_alloc_kernels as kernels
 from wirelesslab.network.tasks.draws import counters
-from wirelesslab.network.tasks.task import begun, checked_box, seed_of, vector_seeds
+from wirelesslab.network.tasks.task import begun, checked_box, seed_of, vector_infos, vector_seeds
 
 Floats = NDArray[np.float64]
 Floats32 = NDArray[np.float32]
@@ -156,7 +156,7 @@ class Fleet:
         """Go on from what was copied.
 
         Raises:
-            ValueError: It is of other networks.
+            ValueError: It is of other networks; nothing has changed.
         """
         for name, values in self.queues._asdict().items():
             if name not in state or np.shape(state[name]) != values.shape:
@@ -165,6 +165,7 @@ class Fleet:
                     f"snapshot: got {name} of shape {got}, expected {values.shape}; build the task with the same model"
                 )
                 raise ValueError(msg)
+        for name, values in self.queues._asdict().items():
             values[...] = state[name]
 
 
@@ -243,7 +244,8 @@ class SliceAllocReducedVector(VectorEnv[Floats32, NDArray[Any], NDArray[Any]]):
     """Many `SliceAllocReduced` at once, compiled; network i is bit for bit the task reset with the seed plus i.
 
     Who has ended begins anew in the same step (`SAME_STEP`); ``infos["final_obs"]`` holds the last observations,
-    shape (networks, slices, features), and ``infos["_final_obs"]`` says whose are meant.
+    shape (networks, slices, features), ``infos["final_info"]`` the last parts of rewards and costs, and
+    ``infos["_final_obs"]`` says whose are meant: as Gymnasium's SyncVectorEnv has it.
 
     Args:
         num_envs: How many.
@@ -285,10 +287,12 @@ class SliceAllocReducedVector(VectorEnv[Floats32, NDArray[Any], NDArray[Any]]):
         fleet = self._begun()
         parts = fleet.step(checked_box(self.action_space, actions, WHAT))  # type: ignore[arg-type]
         rewards = np.asarray(sum(parts.values()))
-        infos: dict[str, Any] = {"reward": parts, "cost": fleet.costs()}
+        told: dict[str, Any] = {"reward": parts, "cost": fleet.costs()}
         observations, ended = fleet.observations(), fleet.ended()
+        infos = {} if ended.all() else vector_infos(told, ~ended)
         if ended.any():
-            infos |= {"final_obs": observations, "_final_obs": ended}
+            infos |= {"final_obs": observations, "final_info": vector_infos(told, ended)}
+            infos |= {"_final_obs": ended, "_final_info": ended}
             for env in np.flatnonzero(ended).tolist():
                 fleet.begin(env)
             observations = fleet.observations()

@@ -90,6 +90,24 @@ def vector_seeds(
     return [drawn() if one is None else one for one in given]
 
 
+def vector_infos(told: Mapping[str, Any], of: NDArray[np.bool_]) -> dict[str, Any]:
+    """Return what environments of a vector told of themselves, in the form that Gymnasium gives it.
+
+    Args:
+        told: Arrays by name whose first axis counts the environments, or again such by name.
+        of: Of whom it is told, shape (environments,); it stands under "_name" beside each "name". The numbers of the
+            others are 0.
+    """
+    infos: dict[str, Any] = {}
+    for name, value in told.items():
+        if isinstance(value, Mapping):
+            infos[name] = vector_infos(value, of)
+        else:
+            infos[name] = value if of.all() else np.where(of.reshape(-1, *[1] * (value.ndim - 1)), value, 0)
+        infos[f"_{name}"] = of
+    return infos
+
+
 def begun(state: T | None) -> T:
     """Return what a task keeps of its episode.
 

@@ -121,7 +121,7 @@ class TwinSync(gymnasium.Env[Any, Any]):
         self._places = self.twins.truth_m() if self.source == "physical" else np.zeros((setting.num_twins, 2))
         seen = self._look()
         self._past = deque([seen], maxlen=self._behind + 1)
-        return seen, {"reward": {}, "cost": {}}
+        return seen, {}
 
     def step(self, action: NDArray[Any]) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """Set the rates and let the network live for `step_s` seconds.

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from wirelesslab import check
 from wirelesslab.network.tasks import twin_sync_kernels as kernels
 from wirelesslab.network.tasks.draws import counters
-from wirelesslab.network.tasks.task import begun, checked_box, seed_of, vector_seeds
+from wirelesslab.network.tasks.task import begun, checked_box, same_setting, seed_of, vector_infos, vector_seeds
 from wirelesslab.network.tasks.twin_sync_setting import SyncSetting
 
 WHAT = "a number for each twin, whose rate is budget spread^a / sum of all"
@@ -63,14 +63,22 @@ class Table:
 
     def snapshot(self) -> Mapping[str, Any]:
         """Return all that changes, copied."""
-        return {name: rows.copy() for name, rows in self.games._asdict().items()}
+        return {"of": self._of(), **{name: rows.copy() for name, rows in self.games._asdict().items()}}
 
     def restore(self, snapshot: Mapping[str, Any]) -> None:
-        """Go on from there."""
+        """Go on from there.
+
+        Raises:
+            ValueError: It is of another setting or number of environments; nothing has changed.
+        """
+        same_setting(snapshot, self._of())
         wanted = kernels.games(np.zeros((self.num_envs, 1), np.uint64), self.setting.num_twins)._asdict()
         for name, rows in wanted.items():
             check.array(snapshot[name], rows.shape, "environments, twins, ...", name=name)
         self._game = kernels.Games(**{name: np.array(snapshot[name], wanted[name].dtype) for name in wanted})
+
+    def _of(self) -> dict[str, str]:
+        return {"setting": repr(self.setting)}
 
 
 class TwinSyncReduced(gymnasium.Env[Any, Any]):
@@ -116,7 +124,7 @@ class TwinSyncReduced(gymnasium.Env[Any, Any]):
         if seed is not None or not self._table.seated:
             self._table.sit_down([seed_of(self, seed)])
         self._table.begin(np.zeros(1, np.int64))
-        return self._table.games.seen[0].copy(), {"reward": {}, "cost": {}}
+        return self._table.games.seen[0].copy(), {}
 
     def step(self, action: NDArray[np.float32]) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """Set the rates and let `step_s` seconds pass.
@@ -148,7 +156,8 @@ class TwinSyncReducedVector(gymnasium.vector.VectorEnv[NDArray[np.float32], NDAr
     """Many `TwinSyncReduced` side by side, compiled; environment i is, to the last bit, the scalar one of seed + i.
 
     An episode that is cut off begins anew in the same step; its last observation is in ``infos["final_obs"]``, shape
-    (num_envs, num_twins, 4), where ``infos["_final_obs"]`` says so.
+    (num_envs, num_twins, 4), its last parts of reward and cost in ``infos["final_info"]``, where
+    ``infos["_final_obs"]`` says so: as Gymnasium's SyncVectorEnv has it.
 
     Args:
         num_envs: How many.
@@ -179,7 +188,7 @@ class TwinSyncReducedVector(gymnasium.vector.VectorEnv[NDArray[np.float32], NDAr
         if seed is not None or not self._table.seated:
             self._table.sit_down(vector_seeds(self, seed))
         self._table.begin(np.arange(self.num_envs))
-        return self._table.games.seen.copy(), {"reward": {}, "cost": {}}
+        return self._table.games.seen.copy(), {}
 
     def step(
         self, actions: NDArray[np.float32]
@@ -191,11 +200,13 @@ class TwinSyncReducedVector(gymnasium.vector.VectorEnv[NDArray[np.float32], NDAr
         """
         games = self._table.games
         costs, old = self._table.play(checked_box(self._boxes, actions, WHAT))
-        infos: dict[str, Any] = {"reward": {"error (m^2)": -costs}, "cost": {"old": old}}
+        told: dict[str, Any] = {"reward": {"error (m^2)": -costs}, "cost": {"old": old}}
         truncated = games.steps >= self.setting.num_steps
+        infos = {} if truncated.all() else vector_infos(told, ~truncated)
         seen = games.seen.copy()
         if truncated.any():
-            infos |= {"final_obs": seen, "_final_obs": truncated}
+            infos |= {"final_obs": seen, "final_info": vector_infos(told, truncated)}
+            infos |= {"_final_obs": truncated, "_final_info": truncated}
             self._table.begin(np.flatnonzero(truncated))
             seen = games.seen.copy()
         return seen, -costs, np.zeros(self.num_envs, bool), truncated, infos
