@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from wirelesslab.network.tasks.placement import Placement
-from wirelesslab.network.tasks.placement_optimum import PlacementChain, clairvoyant_bound
+from wirelesslab.network.tasks.placement_optimum import PlacementChain, foreseen_bound
 from wirelesslab.network.tasks.placement_rules import RULES, nearest_feasible
 from wirelesslab.network.tasks.placement_services import ANALYTICS, CONTROL, PlacementConfig
 from wirelesslab.network.topology import single_cell
@@ -75,15 +75,15 @@ def test_one_who_foresees_all_finds_what_trying_everything_finds():
             total = sum(float(env.step(action)[1]) for action in actions)
             found = max(found, total)
         env.restore(start)
-        assert clairvoyant_bound(env, whole=True) == pytest.approx(found, rel=1e-6)
-        assert clairvoyant_bound(env) >= found - 1e-6
+        assert foreseen_bound(env, whole=True) == pytest.approx(found, rel=1e-6)
+        assert foreseen_bound(env) >= found - 1e-6
 
 
 def test_no_rule_earns_more_in_an_episode_than_the_bound():
     env = Placement()
     for seed in range(3):
         env.reset(seed=seed)
-        bound = clairvoyant_bound(env)
+        bound = foreseen_bound(env)
         for rule in RULES.values():
             observation, info = env.reset(seed=seed)
             total, truncated = 0.0, False

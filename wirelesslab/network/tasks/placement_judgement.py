@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from wirelesslab.network.learners import PPO, Keep, Progress, Trained, evaluate, train
 from wirelesslab.network.tasks.placement import Observation, Placement
-from wirelesslab.network.tasks.placement_optimum import clairvoyant_bound
+from wirelesslab.network.tasks.placement_optimum import foreseen_bound
 from wirelesslab.network.tasks.placement_rows import FEATURES, PlacementRows, rows
 from wirelesslab.network.tasks.placement_rules import RULES, RandomFeasible
 from wirelesslab.network.tasks.placement_services import PlacementConfig
@@ -127,7 +127,7 @@ def judge_placement(
         found = np.zeros(episodes)
         for number in range(episodes):  # the seeds of `evaluate`
             env.reset(seed=int(stream(seed, "evaluation episode", number).integers(2**31 - 1)))
-            found[number] = clairvoyant_bound(env)
+            found[number] = foreseen_bound(env)
     return Judged(
         np.array([evaluate(LearnedPlacement(one), env, episodes=episodes, seed=seed) for one in trained]),
         {name: evaluate(rule, env, episodes=episodes, seed=seed) for name, rule in rules.items()},

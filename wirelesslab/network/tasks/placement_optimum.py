@@ -1,7 +1,7 @@
 """How well services can be placed at all: the best rule where states can be counted, and a bound everywhere.
 
 `PlacementChain` is the exact optimum of a small instance: arrivals are Poisson and lives exponential, so that the
-counts of what is hosted are a Markov chain. `clairvoyant_bound` knows all that comes in an episode.
+counts of what is hosted are a Markov chain. `foreseen_bound` knows all that comes in an episode.
 """
 
 import itertools
@@ -164,7 +164,7 @@ class PlacementChain:
         return int(self.best[0][self.calls.index(env.service), self.index[self.counts(env)]])
 
 
-def clairvoyant_bound(env: Placement, *, whole: bool = False, time_limit_s: float = 60.0) -> float:
+def foreseen_bound(env: Placement, *, whole: bool = False, time_limit_s: float = 60.0) -> float:
     """Return what nobody can exceed in the episode that an environment has drawn, however much he foresees.
 
     One variable says how much of a service is at a host; at every arrival the shares of those that would live
@@ -203,7 +203,7 @@ def clairvoyant_bound(env: Placement, *, whole: bool = False, time_limit_s: floa
     )  # fmt: skip
     bound = found.mip_dual_bound if whole else found.fun if found.status == 0 else None  # cut short it bounds nothing
     if bound is None:
-        msg = f"clairvoyant_bound: the solver says {found.message!r}; give it a shorter horizon or more time_limit_s"
+        msg = f"foreseen_bound: the solver says {found.message!r}; give it a shorter horizon or more time_limit_s"
         raise RuntimeError(msg)
     return float(-bound - config.refusal_price * num)
 
