@@ -1,7 +1,8 @@
 """All rules by name, before anything is tuned, and the settings that each may choose among on validation classes.
 
 They have their published numbers, but for two: calibrated distributions draw 20 mirrored samples of each class in place
-of 750 (`DistributionCalibration.published` draws those), and the scale-free variant of P3DC-Shot is ours.
+of 750, to be quick; who compares with them at their best takes `DistributionCalibration.published`, or 750 samples at
+chosen settings. And the scale-free variant of P3DC-Shot is ours.
 
 Each grid has the same number of settings (`vision.tuning` refuses others), and each holds what the rule is by default.
 Nearest neighbour has nothing to choose and is what others are measured against. The grids are our choice.
