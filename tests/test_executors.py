@@ -28,12 +28,14 @@ from tests.trials import (
     notes,
     records,
     same_counts,
+    tosses,
     wait_until,
 )
 from wirelesslab import executors
 from wirelesslab.executors import InProcess, concurrency, dask_executor, local_executor
 from wirelesslab.mmtc import Scenario, symbol_error_trial
 from wirelesslab.mmtc.detectors import LMMSE, MatchedFilter
+from wirelesslab.replicas import replicate
 from wirelesslab.study import Stop, Study, StudyFailedError
 
 SEED = 7
@@ -213,6 +215,16 @@ def test_a_cluster_takes_up_the_journal_of_one_worker(cluster, sequential, tmp_p
         same_counts(study().run(tmp_path, executor=client.get_executor()), sequential)
     done = list(computed(tmp_path))
     assert len(done) == len(set(done))
+
+
+def test_replicas_on_a_cluster_are_those_of_one_worker(cluster, tmp_path):
+    from distributed import Client
+
+    with Client(cluster, set_as_default=False) as client:
+        there = replicate(
+            tosses, {"a": 0.1, "b": 0.7}, 3, journal=tmp_path / "there", executor=client.get_executor(pure=False)
+        )
+    assert there.equals(replicate(tosses, {"a": 0.1, "b": 0.7}, 3, workers=1))
 
 
 def test_a_point_that_fails_on_a_cluster_is_reported(cluster):

@@ -58,7 +58,7 @@ def test_what_was_computed_before_a_failure_is_not_computed_again(tmp_path, monk
 
     def once(experiment, config, seed):
         calls.append(config)
-        return {"mean": 0.0, "path": [0.0] * 3, "none": 0.0}
+        return {"mean": 0.0, "path": [0.0] * 3, "none": 0.0}, 0.1
 
     monkeypatch.setattr(replicas, "_one", once)
     replicate(stubborn, {"good": 0.0, "bad": 2.0}, 2, workers=1, journal=tmp_path)
@@ -91,6 +91,7 @@ def test_progress_has_share_rate_and_time_left(tmp_path, capsys):
     replicate(coin, {"a": 0.0}, 4, workers=1, journal=tmp_path, quiet=False)
     lines = capsys.readouterr().err.splitlines()
     assert [line.split()[0] for line in lines] == ["75%", "100%"]
+    assert lines[-1].endswith("0.0 s left")
     shape = r" *\d+%  \d/4 runs \(\+2 from the journal\), [\d.e+]+ runs/s, [\d.]+ s left"
     assert all(re.fullmatch(shape, line) for line in lines), lines
 

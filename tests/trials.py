@@ -103,6 +103,12 @@ def undeclared_trial(coin: Coin, rng: np.random.Generator) -> dict[str, dict[str
     }
 
 
+def tosses(bias: float, seed: int) -> dict[str, Any]:
+    """An experiment of `replicas`: numbers that only bias and seed decide."""
+    air = np.random.default_rng(seed).random(5)
+    return {"share": float((air < bias).mean()), "air": air, "none": float("nan")}
+
+
 class OutOfPatienceError(BaseException):
     """Ends a study that would go on for ever."""
 

@@ -119,7 +119,7 @@ def _run(
     if not missing:
         return
     pool = executor or local_executor(experiment, min(workers or len(missing), len(missing)) if workers else workers)
-    began, resumed = time.monotonic(), len(done)
+    progress = _Progress(total=len(work), resumed=len(done), quiet=quiet)
     waiting, running = iter(missing), {}
     ended = False
     try:
@@ -127,23 +127,53 @@ def _run(
             running[pool.submit(_one, experiment, *work[place])] = place
             if len(running) < 2 * concurrency(pool) and not isinstance(pool, InProcess):
                 continue
-            _collect(running, done, book, began, resumed, len(work), quiet)
+            _collect(running, done, book, progress, concurrency(pool))
         while running:
-            _collect(running, done, book, began, resumed, len(work), quiet)
+            _collect(running, done, book, progress, concurrency(pool))
         ended = True
     finally:
         if executor is None:
             pool.shutdown() if ended else abandon(pool)
 
 
-def _one(experiment: Experiment, config: Any, seed: int) -> dict[str, Any]:
+def _one(experiment: Experiment, config: Any, seed: int) -> tuple[dict[str, Any], float]:
+    """Make one run; returns its figures, and how many seconds it took."""
+    began = time.perf_counter()
     with one_blas_thread():
-        return {name: np.asarray(value, float).tolist() for name, value in experiment(config, seed).items()}
+        figures = {name: np.asarray(value, float).tolist() for name, value in experiment(config, seed).items()}
+    return figures, time.perf_counter() - began
+
+
+class _Progress:
+    """Writes a line after every run: share done, rate, time left by what runs take (not by what starting took)."""
+
+    def __init__(self, total: int, resumed: int, quiet: bool) -> None:
+        self.total, self.resumed, self.quiet = total, resumed, quiet
+        self.began, self.fresh, self.busy_seconds = time.monotonic(), 0, 0.0
+
+    def add(self, seconds: float) -> None:
+        """Note that a run has ended, which took so long."""
+        self.fresh += 1
+        self.busy_seconds += seconds
+
+    def show(self, workers: int) -> None:
+        """Write the line, unless told to be quiet."""
+        if self.quiet:
+            return
+        done = self.resumed + self.fresh
+        rate = self.fresh / max(time.monotonic() - self.began, 1e-9)
+        left = self.busy_seconds / max(self.fresh, 1) * (self.total - done) / workers
+        kept = f" (+{self.resumed} from the journal)" if self.resumed else ""
+        sys.stderr.write(
+            f"{done / self.total:4.0%}  {done}/{self.total} runs{kept}, {rate:.2g} runs/s, "
+            f"{readable_seconds(left)} left\n"
+        )
+        sys.stderr.flush()
 
 
 def _collect(
     running: dict[Any, tuple[str, int]], done: dict[tuple[str, int], dict[str, Any]], book: Journal | None,
-    began: float, resumed: int, total: int, quiet: bool,
+    progress: _Progress, workers: int,
 ) -> None:  # fmt: skip
     finished, _ = wait(running, return_when=FIRST_COMPLETED)
     failed: StudyFailedError | None = None
@@ -151,7 +181,7 @@ def _collect(
         place = running.pop(future)
         name, replica = place
         try:
-            figures = result_of(future, f"{name}, replica {replica}")
+            figures, seconds = result_of(future, f"{name}, replica {replica}")
         except StudyFailedError as error:
             failed = error
             continue
@@ -160,18 +190,12 @@ def _collect(
             failed.__cause__ = error
             continue
         done[place] = figures
+        progress.add(seconds)
         if book is not None:
             book.append({"experiment": name, "replica": replica, "figures": _jsonable(figures)})
     if failed is not None:  # its neighbours are in the journal
         raise failed
-    if not quiet:
-        rate = (len(done) - resumed) / max(time.monotonic() - began, 1e-9)
-        kept = f" (+{resumed} from the journal)" if resumed else ""
-        sys.stderr.write(
-            f"{len(done) / total:4.0%}  {len(done)}/{total} runs{kept}, {rate:.2g} runs/s, "
-            f"{readable_seconds((total - len(done)) / rate)} left\n"
-        )
-        sys.stderr.flush()
+    progress.show(workers)
 
 
 def _jsonable(value: Any) -> Any:
