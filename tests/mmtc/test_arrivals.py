@@ -116,7 +116,7 @@ def test_columns_keep_norm_1_and_so_the_snr_its_meaning(arrival):
     assert np.all(np.abs(power.mean((0, 2)) * LIGHT.pilot_length - 1) < 5.5 / np.sqrt(800))
 
 
-@pytest.mark.parametrize("arrival", [a for a in LAWS if getattr(a, "on_grid", True)], ids=repr)
+@pytest.mark.parametrize("arrival", [a for a in LAWS if a.on_grid], ids=repr)
 def test_what_arrives_is_the_columns_of_who_spoke_in_their_states(arrival):
     observation, truth = frames_of(replace(LIGHT, arrival=arrival, snr_db=150), 6, "arrives")
     np.testing.assert_allclose(observation.received, noise_free(observation, truth), atol=1e-6)
@@ -129,6 +129,11 @@ def test_states_are_uniform_and_drawn_anew_in_every_frame():
     share = counts / truth.states.size
     assert np.all(np.abs(share - 1 / 9) < 5.5 * np.sqrt(8 / 81 / truth.states.size))
     assert not np.array_equal(truth.states[0], truth.states[1])
+
+
+@pytest.mark.parametrize("arrival", LAWS, ids=repr)
+def test_only_who_is_not_on_the_grid_has_a_distance_to_it(arrival):
+    assert (arrival.residuals(stream(1), 2, 3) is None) == arrival.on_grid
 
 
 def test_a_carrier_beside_the_grid_is_within_half_a_step_of_its_state():

@@ -32,6 +32,11 @@ class Arrival(Protocol):
         """The largest delay, in symbols; the station listens for so many symbols more than a pilot has."""
         ...
 
+    @property
+    def on_grid(self) -> bool:
+        """Whether devices arrive in exactly the states that the station tries, not beside them."""
+        ...
+
     def expand(self, pilots: NDArray[np.complexfloating[Any, Any]]) -> NDArray[np.complex128]:
         """Return every pilot in every state, shape (L + max_delay_symbols, K num_states), the state fastest."""
         ...
@@ -66,6 +71,11 @@ class Synchronous:
     def max_delay_symbols(self) -> int:
         """No delay."""
         return 0
+
+    @property
+    def on_grid(self) -> bool:
+        """Always."""
+        return True
 
     def expand(self, pilots: NDArray[np.complexfloating[Any, Any]]) -> NDArray[np.complex128]:
         """Return the pilots as they are, shape (L, K)."""
@@ -108,6 +118,11 @@ class Delayed:
     def num_states(self) -> int:
         """Delays 0 to the largest."""
         return self.max_delay_symbols + 1
+
+    @property
+    def on_grid(self) -> bool:
+        """Always."""
+        return True
 
     def expand(self, pilots: NDArray[np.complexfloating[Any, Any]]) -> NDArray[np.complex128]:
         """Return every pilot at every delay, shape (L + max_delay_symbols, K num_states), the delay fastest."""

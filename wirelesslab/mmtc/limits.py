@@ -140,7 +140,7 @@ def why_no_limits(scenario: Scenario) -> str:
         return f"{type(scenario.activity_law).__name__} activity, which genie and detectors do not exploit: no limits"
     if scenario.gain_knowledge == "mean":
         return "the mean gain is taken for the truth: no limits"
-    if not getattr(scenario.arrival, "on_grid", True):
+    if not scenario.arrival.on_grid:
         return "carriers lie beside the grid, on which genie and detectors suppose them: no limits"
     return ""
 

@@ -58,7 +58,7 @@ def check_in_step(scenario: Scenario) -> None:
     Raises:
         ValueError: They do.
     """
-    if scenario.arrival.num_states > 1 or not getattr(scenario.arrival, "on_grid", True):
+    if scenario.arrival.num_states > 1 or not scenario.arrival.on_grid:
         msg = (
             f"arrival: got {scenario.arrival!r}, expected one state, such as Synchronous(); columns of one pilot in "
             "several states depend on each other, and their summed posterior has no closed form: take the genie"
