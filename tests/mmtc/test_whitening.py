@@ -58,6 +58,21 @@ def test_the_read_out_is_the_decision_of_the_whole_covariance(fading, knowledge)
             np.testing.assert_allclose(found[frame, device], expected, rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.parametrize("snr_db", [0.0, 70.0])
+def test_the_read_out_is_exact_in_overload_too_where_only_the_weakest_virtual_antenna_tells_speakers_apart(snr_db):
+    narrow = LocalScattering(azimuth_deg=25.0, spread_deg=0.7)  # λ of 3, 2e-3 and 5e-7
+    crowded = replace(TINY, fading=narrow, num_devices=8, pilot_length=3, activity_prob=0.5, snr_db=snr_db)
+    observation, truth = frames_of(crowded, 3, "overload")
+    powers, correlation = Genie(truth).powers(observation), narrow.correlation(3)
+    assert len(virtual_antennas(observation, correlation)[1]) == (2 if snr_db < 30 else 3)
+    found = known_correlation_readout(observation, powers, correlation)
+    for frame in range(3):
+        for device in range(8):
+            expected = posterior_by_the_whole_covariance(observation, powers, correlation, frame, device)
+            # At 0 dB the antenna that is left out would move posteriors by 1e-6.
+            np.testing.assert_allclose(found[frame, device], expected, atol=1e-5)
+
+
 def test_without_correlation_the_read_out_is_the_one_that_all_share():
     observation, truth = frames_of(TINY, 8, "equal antennas")
     powers = Genie(truth).powers(observation)

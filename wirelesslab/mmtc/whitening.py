@@ -33,13 +33,16 @@ from wirelesslab.mmtc.detectors.genie import Genie
 from wirelesslab.mmtc.uplink import Observation, Truth
 from wirelesslab.threads import map_chunks
 
-NEGLIGIBLE = 1e-6  # of the strongest virtual antenna's power: such antennas carry noise only
+NEGLIGIBLE = 1e-6  # of the strongest virtual antenna's power: weaker ones are left out, if
+INAUDIBLE = 1e-4  # of the noise is all that the loudest device's power amounts to there
+ROUNDING = 1e-13  # of the strongest virtual antenna's power: what is below is no eigenvalue but rounding
 
 
 def virtual_antennas(observation: Observation, correlation: NDArray[np.complex128]) -> tuple[Observation, Real]:
     """Return the observation on antennas that fade independently, and their powers λ, strongest first.
 
-    Exact: a rotation. Virtual antennas without power are left out.
+    A rotation, and exact but for virtual antennas that carry hardly anything but noise: whose power is below both
+    `NEGLIGIBLE` of the strongest one's and, for the loudest device, `INAUDIBLE` of the noise. They are left out.
 
     Raises:
         ValueError: The correlation is not one of the observed antennas.
@@ -48,7 +51,9 @@ def virtual_antennas(observation: Observation, correlation: NDArray[np.complex12
     r = check.array(correlation, (m, m), "M, M", name="correlation", because="the observation sets M")
     powers, vectors = np.linalg.eigh(r)
     powers, vectors = powers[::-1], vectors[:, ::-1]
-    kept = powers > NEGLIGIBLE * powers[0]
+    loudest = max(float(observation.gains.nodes.max()), 1e-77)
+    weak = min(NEGLIGIBLE * powers[0], INAUDIBLE * observation.noise_power / loudest)
+    kept = powers > max(weak, ROUNDING * powers[0])
     received = observation.received @ vectors[:, kept].conj()
     return replace(observation, received=received.astype(observation.received.dtype)), powers[kept]
 
