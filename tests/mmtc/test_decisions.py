@@ -167,6 +167,14 @@ def test_the_most_probable_label_does_not_keep_it_when_the_detector_is_told_a_wr
     assert threshold.deviation(error_counts(misled.detect(observation), truth)["false_alarm"]) > 10
 
 
+def test_two_thresholds_never_share_a_name_not_even_learned_for_one_rate():
+    cell = draw_cell(SMALL, stream(30))
+    learned = [learn_threshold(AMP(), cell, stream(33, i), 0.1, num_frames=20) for i in range(3)]
+    by_hand = [Threshold(nats=nats, tie_prob=tie) for nats in (1.0, 1.000001) for tie in (0.0, 0.3)]
+    names = [Thresholded(AMP(), t).name for t in (*learned, *by_hand)]
+    assert len(set(names)) == len(names)
+
+
 def test_a_thresholded_detector_serves_a_trial_unchanged_and_misses_less_when_more_alarms_are_allowed():
     cell = draw_cell(SMALL, stream(30))
     learned = [Thresholded(AMP(), learn_threshold(AMP(), cell, stream(31), asked)) for asked in (0.01, 0.2)]

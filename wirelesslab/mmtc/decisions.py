@@ -297,10 +297,11 @@ class Thresholded:
 
     @property
     def name(self) -> str:
-        """The detector's name and the rate that was asked, or the threshold."""
+        """The detector's name, the rate that was asked and the threshold, so that two learnings are told apart."""
         t = self.threshold
-        asked = f"log-odds above {t.nats:g}" if math.isnan(t.asked) else f"{t.asked:g} false alarms {t.guarantee}"
-        return f"{self.detector.name} ({asked})"
+        words = [] if math.isnan(t.asked) else [f"{t.asked:g} false alarms {t.guarantee}"]
+        words += [f"log-odds above {t.nats:.9g}"] + ([f"ties {t.tie_prob:.6g}"] if t.tie_prob else [])
+        return f"{self.detector.name} ({', '.join(words)})"
 
     def detect(self, observation: Observation, /) -> Detection:
         """Return the detection of every frame, labels decided by the threshold."""
