@@ -18,6 +18,7 @@ from wirelesslab.mmtc.kernels import Complex, jit
 
 PAD = 8  # symbols per vector, float64
 CANCELS = 1e-4  # taking out a power shrinks P's determinant by this factor: the rank-one change has lost its digits
+LEAST = 1e-300  # of a_i, which rounding must not make 0 or less
 
 
 def padded_pilots(pilots: Complex) -> NDArray[np.float64]:
@@ -41,8 +42,8 @@ def _load_frame(frame: Any, noise_power: float, received: Any, inverse: Any) -> 
 
 
 @jit()
-def _project(inverse: Any, pilots: Any, i: Any, received: Any, u: Any) -> tuple[float, float]:
-    """Find u = P s_i, a = s_i^H u and b = ||Y^H u||^2 / M; four rows of P at a time, as P = P^H."""
+def column(inverse: Any, pilots: Any, i: int, u: Any) -> float:
+    """Find u = P s_i and return a_i = s_i^H u; four rows of P at a time, as P = P^H."""
     padded = u.shape[1]
     u[:] = 0.0
     for row in range(0, padded, 4):
@@ -52,9 +53,17 @@ def _project(inverse: Any, pilots: Any, i: Any, received: Any, u: Any) -> tuple[
                 re += inverse[0, k, j] * pilots[0, i, k] + inverse[1, k, j] * pilots[1, i, k]
                 im += inverse[0, k, j] * pilots[1, i, k] - inverse[1, k, j] * pilots[0, i, k]
             u[0, j], u[1, j] = re, im
-    a, b = 0.0, 0.0
+    a = 0.0
     for j in range(padded):
         a += pilots[0, i, j] * u[0, j] + pilots[1, i, j] * u[1, j]
+    return max(a, LEAST)
+
+
+@jit()
+def _project(inverse: Any, pilots: Any, i: Any, received: Any, u: Any) -> tuple[float, float]:
+    """Find u = P s_i, a = s_i^H u and b = ||Y^H u||^2 / M."""
+    padded = u.shape[1]
+    a, b = column(inverse, pilots, i, u), 0.0
     for m in range(received.shape[1]):
         re, im = 0.0, 0.0
         for j in range(padded):

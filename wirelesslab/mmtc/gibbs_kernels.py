@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wirelesslab.mmtc.covariance_kernels import LEAST, column
 from wirelesslab.mmtc.kernels import jit
-from wirelesslab.mmtc.rank_one_kernels import CANCELS, LEAST, change, column, correlate, move, rebuild
+from wirelesslab.mmtc.rank_one_kernels import CANCELS, change, correlate, move, rebuild
 
 NEVER = -1e300  # a log weight that no other log weight can be beside
 
@@ -15,15 +16,21 @@ NEGLIGIBLE = 40.0  # nats below the speaker itself: 4e-18 of its weight
 
 
 @jit()
+def _log_ratio(look: Any, gain: float, num_antennas: int) -> float:
+    """The log ratio l = beta b / (1 + beta a) - M log(1 + beta a) of a row that speaks with that gain."""
+    growth = 1.0 + gain * look[0]
+    return float(gain * look[1] / growth - num_antennas * math.log(growth))
+
+
+@jit()
 def _terms(look: Any, nodes: Any, log_weights: Any, num_antennas: int, heat: float, terms: Any) -> float:
-    """Find log w_j + heat l_j of each node, l_j = b_j b / (1 + b_j a) - M log(1 + b_j a); return the log of their sum.
+    """Find log w_j + heat l_j of each node j of the gain; return the log of their sum.
 
     `look` is (a, b), seen with the device taken out.
     """
     peak = NEVER
     for j in range(nodes.size):
-        growth = 1.0 + nodes[j] * look[0]
-        terms[j] = log_weights[j] + heat * (nodes[j] * look[1] / growth - num_antennas * math.log(growth))
+        terms[j] = log_weights[j] + heat * _log_ratio(look, nodes[j], num_antennas)
         peak = max(peak, terms[j])
     if nodes.size == 1:
         return peak
@@ -126,10 +133,10 @@ def _weigh(
 def _visit(
     n: int, relocate: bool, heat: float, uniform: Any, frame: Any, law: Any, state: Any, scratch: Any,
     kept: bool, conditional: Any,
-) -> int:  # fmt: skip
+) -> tuple[int, float]:  # fmt: skip
     """Draw anew what device n sends, or, to relocate, which device that is silent without n speaks instead of it.
 
-    Returns by how much the number of speakers has grown.
+    Returns by how much the number of speakers and the log-likelihood have grown.
     """
     pilots, noise_power, energy0, cross0 = frame
     nodes, log_weights, log_silent, _ = law
@@ -164,9 +171,10 @@ def _visit(
             node = _draw_node(terms, level, uniform[1])
         gain = nodes[device, node]
     if new == own and not rebuilt and (own < 0 or gain == powers[own]):
-        return 0
-    grown = 0
+        return 0, 0.0
+    grown, gained = 0, 0.0
     if own >= 0:
+        gained -= _log_ratio(looks[own], powers[own], num_antennas)
         if not rebuilt:
             if not relocate:
                 correlate(pilots, u, 0, num_rows, g)
@@ -174,10 +182,51 @@ def _visit(
         powers[own], spoken[n] = 0.0, -1
         grown -= 1
     if new >= 0:
+        gained += _log_ratio(looks[new], gain, num_antennas)
         powers[new], spoken[new // num_pilots] = gain, new
         move(pilots, inverse, energy, cross, new, gain, u, g)
         grown += 1
-    return grown
+    return grown, gained
+
+
+@jit()
+def _rebuild(frame: Any, state: Any, scratch: Any) -> tuple[float, float]:
+    """Make the state anew from its powers; return the log-likelihood beside silence and how far a_k had drifted."""
+    pilots, noise_power, energy0, cross0 = frame
+    inverse, energy, cross, powers, _ = state
+    u, g, before, looks, _ = scratch
+    kept, level, drift = powers.copy(), 0.0, 0.0
+    before[:] = energy
+    powers[:] = 0.0
+    rebuild(pilots, noise_power, energy0, cross0, powers, inverse, energy, cross, u, g)
+    for k in range(energy.size):
+        if kept[k] > 0.0:
+            _look(energy, cross, g, k, k, 0.0, looks[k])
+            level += _log_ratio(looks[k], kept[k], cross.shape[1])
+            move(pilots, inverse, energy, cross, k, kept[k], u, g)
+    powers[:] = kept
+    for k in range(energy.size):
+        drift = max(drift, abs(before[k] - energy[k]) / energy[k])
+    return level, drift
+
+
+@jit()
+def _sweep(
+    heat: float, num_spoken: int, uniforms: Any, frame: Any, law: Any, state: Any, scratch: Any,
+    kept: bool, conditionals: Any,
+) -> tuple[int, float]:  # fmt: skip
+    """Visit all devices, then relocate; return the number of speakers, and how the log-likelihood has grown."""
+    spoken, gained = state[4], 0.0
+    for i in range(uniforms.shape[0]):
+        relocate = i >= spoken.size
+        if relocate and num_spoken == 0:
+            continue
+        n = _speaker(spoken, int(uniforms[i, 2] * num_spoken)) if relocate else i
+        keep = kept and not relocate
+        more, better = _visit(n, relocate, heat, uniforms[i], frame, law, state, scratch, keep, conditionals[n])
+        num_spoken += more
+        gained += better
+    return num_spoken, gained
 
 
 @jit()
@@ -194,14 +243,20 @@ def gibbs(
     kept_from: int,
     rebuild_every: int,
     uniforms: NDArray[np.float64],
+    exchanges: NDArray[np.float64],
     conditionals: NDArray[np.float64],
-) -> float:
+) -> tuple[float, float]:
     """Sample the labels of one frame from their exact posterior, channels integrated out.
 
     A sweep visits every device once and draws its label (and the node of its gain) from the exact
     conditional given all others; then some *relocations* each take one of the speakers, and draw anew
     which one of it and the silent devices speaks, and which pilot, from the exact conditional given
     that one of them does: so two devices whose pilots are alike change places without a detour.
+
+    The walkers of a chain do so side by side, each on a rung of a ladder: on rung r the likelihood is raised
+    to the power `heats[sweep, r]`. After each sweep, neighbours exchange their rungs with the probability
+    min(1, exp((h_r - h_r+1) (l_r+1 - l_r))) of Metropolis, l their log-likelihoods, which leaves the product
+    of the rungs' laws as it is. Only what stands on rung 0 is kept.
 
     Args:
         cross0: S^H Y / noise_power of the frame, shape (2, M, K).
@@ -212,45 +267,53 @@ def gibbs(
         log_weights: Log weights of the nodes, shape (J,).
         log_silent: log(1 - eps).
         log_spoke: log(eps / Q).
-        heats: Power to which the likelihood is raised in each sweep, shape (sweeps,).
-        kept_from: The first sweep whose conditionals are kept; from there on `heats` is 1.
+        heats: Power to which the likelihood is raised in each sweep on each rung, shape (sweeps, rungs).
+        kept_from: The first sweep whose conditionals are kept; from there on `heats` is 1 on rung 0 and constant.
         rebuild_every: Sweeps between two rebuildings of the state.
-        uniforms: Random numbers in [0, 1), shape (chains, sweeps, N + R, 3) for R relocations in each
+        uniforms: Random numbers in [0, 1), shape (chains, sweeps, rungs, N + R, 3) for R relocations in each
             sweep: which row, which node of its gain, which speaker.
+        exchanges: Random numbers in [0, 1), shape (chains, sweeps, rungs - 1).
         conditionals: Receives each chain's mean conditional of each label, shape (chains, N, Q + 1).
 
     Returns:
-        The largest relative error of any a_k that a rebuilding found, in all chains: rounding.
+        The largest relative error of any a_k that a rebuilding found, in all chains: rounding. And the share
+        of exchanges that were accepted in sweeps that are kept, between the two neighbours that exchange least;
+        1 when there is one rung.
     """
     num_antennas, num_rows, padded = cross0.shape[1], pilots.shape[1], pilots.shape[2]
-    num_devices = nodes.shape[0]
-    inverse, u, g = np.empty((2, padded, padded)), np.empty((2, padded)), np.empty((2, num_rows))
-    energy, cross, powers = np.empty(num_rows), np.empty((2, num_antennas, num_rows)), np.empty(num_rows)
-    spoken = np.empty(num_devices, np.int64)  # the row that a device sends, or -1
+    num_devices, rungs = nodes.shape[0], heats.shape[1]
+    inverse, cross = np.empty((rungs, 2, padded, padded)), np.empty((rungs, 2, num_antennas, num_rows))
+    energy, powers = np.empty((rungs, num_rows)), np.empty((rungs, num_rows))
+    spoken = np.empty((rungs, num_devices), np.int64)  # the row that a device sends, or -1
+    num_spoken, levels, walkers = np.empty(rungs, np.int64), np.empty(rungs), np.empty(rungs, np.int64)
     frame, law = (pilots, noise_power, energy0, cross0), (nodes, log_weights, log_silent, log_spoke)
-    state = (inverse, energy, cross, powers, spoken)
-    scratch = (u, g, np.empty(num_rows), np.empty((num_rows, 2)), np.empty(log_weights.size))
-    before, drift = np.empty(num_rows), 0.0
+    u, g, scratch_levels = np.empty((2, padded)), np.empty((2, num_rows)), np.empty(num_rows)
+    scratch = (u, g, scratch_levels, np.empty((num_rows, 2)), np.empty(log_weights.size))
+    drift, accepted = 0.0, np.zeros(rungs - 1)
     conditionals[:] = 0.0
     for chain in range(uniforms.shape[0]):
-        powers[:], spoken[:], num_spoken = 0.0, -1, 0
-        rebuild(pilots, noise_power, energy0, cross0, powers, inverse, energy, cross, u, g)
-        for sweep in range(heats.size):
-            if sweep > 0 and sweep % rebuild_every == 0:
-                before[:] = energy
-                rebuild(pilots, noise_power, energy0, cross0, powers, inverse, energy, cross, u, g)
-                for k in range(num_rows):
-                    drift = max(drift, abs(before[k] - energy[k]) / energy[k])
-            draws, kept = uniforms[chain, sweep], sweep >= kept_from
-            for n in range(num_devices):
-                num_spoken += _visit(
-                    n, False, heats[sweep], draws[n], frame, law, state, scratch, kept, conditionals[chain, n]
-                )
-            for i in range(num_devices, draws.shape[0]):
-                if num_spoken > 0:
-                    n = _speaker(spoken, int(draws[i, 2] * num_spoken))
-                    num_spoken += _visit(
-                        n, True, heats[sweep], draws[i], frame, law, state, scratch, False, conditionals[chain, n]
-                    )
-        conditionals[chain] /= heats.size - kept_from
-    return drift
+        powers[:], spoken[:], num_spoken[:], energy[:] = 0.0, -1, 0, energy0
+        for rung in range(rungs):
+            walkers[rung] = rung  # who stands there
+        for sweep in range(heats.shape[0]):
+            kept = sweep >= kept_from
+            for rung in range(rungs):
+                i = walkers[rung]
+                state = (inverse[i], energy[i], cross[i], powers[i], spoken[i])
+                if sweep % rebuild_every == 0:
+                    levels[i], error = _rebuild(frame, state, scratch)
+                    drift = max(drift, error)
+                num_spoken[i], gained = _sweep(
+                    heats[sweep, rung], num_spoken[i], uniforms[chain, sweep, rung], frame, law, state, scratch,
+                    kept and rung == 0, conditionals[chain],
+                )  # fmt: skip
+                levels[i] += gained
+            for rung in range(rungs - 2, -1, -1):
+                i, j = walkers[rung], walkers[rung + 1]
+                log_odds = (heats[sweep, rung] - heats[sweep, rung + 1]) * (levels[j] - levels[i])
+                if exchanges[chain, sweep, rung] < math.exp(min(log_odds, 0.0)):
+                    walkers[rung], walkers[rung + 1] = j, i
+                    accepted[rung] += 1.0 if kept else 0.0
+        conditionals[chain] /= heats.shape[0] - kept_from
+    share = accepted.min() / (uniforms.shape[0] * (heats.shape[0] - kept_from)) if rungs > 1 else 1.0
+    return drift, share

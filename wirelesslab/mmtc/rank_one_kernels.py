@@ -17,11 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wirelesslab.mmtc.covariance_kernels import padded_pilots
+from wirelesslab.mmtc.covariance_kernels import LEAST, column, padded_pilots
 from wirelesslab.mmtc.kernels import Complex, jit
 
 CANCELS = 1e-5  # below this 1 + d a_i, taking a power out would leave fewer than six digits
-LEAST = 1e-300
 
 
 def in_noise_alone(
@@ -37,24 +36,6 @@ def cross_terms(adjoint: NDArray[np.complex128], received: Complex, noise_power:
     """Return S^H Y / noise_power as reals, shape (frames, 2, M, K): every c_k while nobody has power."""
     cross = np.swapaxes(adjoint @ received.astype(np.complex128), 1, 2) / noise_power
     return np.ascontiguousarray(np.stack([cross.real, cross.imag], axis=1))
-
-
-@jit()
-def column(inverse: Any, pilots: Any, i: int, u: Any) -> float:
-    """Find u = P s_i and return a_i; four rows of P at a time, as P = P^H."""
-    padded = u.shape[1]
-    u[:] = 0.0
-    for row in range(0, padded, 4):
-        for j in range(padded):
-            re, im = u[0, j], u[1, j]
-            for k in range(row, row + 4):  # unrolled by the compiler
-                re += inverse[0, k, j] * pilots[0, i, k] + inverse[1, k, j] * pilots[1, i, k]
-                im += inverse[0, k, j] * pilots[1, i, k] - inverse[1, k, j] * pilots[0, i, k]
-            u[0, j], u[1, j] = re, im
-    a = 0.0
-    for j in range(padded):
-        a += pilots[0, i, j] * u[0, j] + pilots[1, i, j] * u[1, j]
-    return max(a, LEAST)
 
 
 @jit()
