@@ -270,9 +270,8 @@ def draw(result: "xr.Dataset") -> "Mapping[str, Figure]":
             axis.grid(True, axis="y", color="0.9")
         axes[1, column].set_xlabel(AXES[sweep])
     axes[0, 0].set(yscale="log", ylabel="symbol error rate")
-    axes[1, 0].set(yscale="symlog", ylabel="wrong delay or frequency\namong those rightly heard")
     axes[1, 0].set_yscale("symlog", linthresh=1e-3)
-    axes[1, 0].set_ylim(bottom=-1e-4)
+    axes[1, 0].set(ylim=(-1e-4, 1), ylabel="wrong delay or frequency\namong those rightly heard")
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=9)
     figure.suptitle(

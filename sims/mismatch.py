@@ -50,6 +50,12 @@ EPSILON, NOISE, GAIN, SNR, CORRELATION, CLUSTERS = KINDS = (
     "cluster size",
 )  # fmt: skip
 
+# Where the sides are not the detector misled and the same one told the truth.
+SIDES: Mapping[str, tuple[str, ...]] = {
+    CORRELATION: ("both sides read out twice", "believed 0 over known"),
+    CLUSTERS: ("nobody is told:", "over independent activity"),
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
@@ -269,7 +275,7 @@ def draw(result: "xr.Dataset") -> "Mapping[str, Figure]":
             places = [i for i, (k, _, _) in enumerate(listed) if k == kind]
             _draw_panel(axes[row, column], result.sel(cell=cell).isel(case=places), [listed[i][2] for i in places])
             if row == 0:
-                axes[row, column].set_title(kind, fontsize=9)
+                axes[row, column].set_title("\n".join([kind, *SIDES.get(kind, ())]), fontsize=9)
         s = CELLS[cell]
         numbers = f"N={s.num_devices}, Q={s.pilots_per_device}, L={s.pilot_length}, M={s.num_antennas}"
         axes[row, 0].set_ylabel(f"{cell}: {numbers}\n\nSER misled over SER told the truth")

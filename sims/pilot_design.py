@@ -43,6 +43,8 @@ CELLS: Mapping[str, Scenario] = {
     "easy": Scenario(num_devices=60, bits_per_device=2, pilot_length=48, num_antennas=4, snr_db=-4.0),
 }
 PLAIN = "gaussian"
+NUM_DESIGNS = 2**20  # so many that no two repetitions share one: intervals take repetitions for independent
+RATIOS = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)  # ticks
 WORDS: Mapping[str, str] = {
     "within": "largest within a block", "within_rms": "r.m.s. within", "between": "largest between blocks",
     "between_rms": "r.m.s. between",
@@ -89,6 +91,8 @@ class Point:
         cell, law = CELLS[self.cell], build(CODEBOOKS, self.codebook, name="codebook")
         if isinstance(law, Designed | OrthogonalBlocks):
             law = replace(law, block=cell.pilots_per_device)
+        if isinstance(law, Designed):
+            law = replace(law, num_designs=NUM_DESIGNS)
         return replace(cell, codebook=law)
 
 
@@ -220,6 +224,8 @@ def draw(result: "xr.Dataset") -> "Mapping[str, Figure]":
             above.vlines(at, curve["ratio_low"].values, curve["ratio_high"].values, color=color, linewidth=1.3)
         above.axhline(1, color="0.5", linestyle=":", linewidth=1)
         above.set_yscale("log")
+        above.set_yticks(RATIOS, [f"{ratio:g}" for ratio in RATIOS])
+        above.minorticks_off()
         above.set_xticks(range(len(books) - 1), books[1:], rotation=25, ha="right", fontsize=8)
         numbers = f"N={s.num_devices}, Q={s.pilots_per_device}, L={s.pilot_length}, M={s.num_antennas}, {s.snr_db:g} dB"
         above.set_title(f"{cell}\n{numbers}", fontsize=10)
@@ -229,7 +235,7 @@ def draw(result: "xr.Dataset") -> "Mapping[str, Figure]":
         below.axhline(float(panel["welch"][0]), color="black", linestyle="--", linewidth=1, label="Welch's bound")
         below.set_xticks(range(len(books)), books, rotation=25, ha="right", fontsize=8)
         for axis in (above, below):
-            axis.grid(visible=True, axis="y", which="both" if axis is above else "major", color="0.9")
+            axis.grid(visible=True, axis="y", color="0.9")
             axis.set_axisbelow(True)
     shown = result["ratio"].values[:, :, 1:]
     axes[0, 0].set_ylim(max(shown.min() / 1.5, 0.05), min(shown.max() * 1.5, 50))

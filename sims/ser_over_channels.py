@@ -30,7 +30,7 @@ from wirelesslab.mmtc.whitening import GenieKnowing, Whitened, effective_antenna
 from wirelesslab.plot import COLORS, MARKERS
 from wirelesslab.rng import stream
 from wirelesslab.session import Session, Table
-from wirelesslab.stats import Count
+from wirelesslab.stats import Clusters, Count
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -114,12 +114,13 @@ def count(case: Case, seed: int) -> dict[str, Any]:
     observation, truth = simulate(case.scenario, stream(seed, "air"), num_frames=case.frames)
     plain, fading = detectors(), case.scenario.fading
     knowing = tuple(Whitened(detector, law) for law in (fading, Rayleigh()) for detector in plain[:-1])
-    errors = []
+    errors, squares = [], []
     for detector in (*plain, *knowing, Genie(truth), GenieKnowing(truth, fading)):
-        wrong = detector.detect(observation).labels != truth.symbols
+        wrong = np.sum(detector.detect(observation).labels != truth.symbols, axis=1)
         errors.append(int(wrong.sum()))
+        squares.append(int(wrong @ wrong))
     spoken = float((truth.symbols > 0).sum())
-    return {"errors": errors, "labels": float(truth.symbols.size), "spoken": spoken}
+    return {"errors": errors, "frame_squares": squares, "labels": float(truth.symbols.size), "spoken": spoken}
 
 
 def main(config: Config, session: Session | None = None) -> "xr.Dataset":
@@ -135,7 +136,8 @@ def main(config: Config, session: Session | None = None) -> "xr.Dataset":
         for channel in config.channels
     }
     counted = session.replicate(count, cases, config.draws)
-    result = counted.assign(errors=counted["errors"].rename(errors_at="detector"))
+    lists = ("errors", "frame_squares")
+    result = counted.assign({name: counted[name].rename({f"{name}_at": "detector"}) for name in lists})
     scenarios = [case.scenario for case in cases.values()]
     antennas = [effective_antennas(s.fading.correlation(s.num_antennas)) for s in scenarios]
     return result.assign_coords(detector=names()).assign(
@@ -153,11 +155,17 @@ def gaussian(fading: Fading) -> bool:
 
 
 def rate(result: "xr.Dataset", point: str, detector: str) -> tuple[float, float, float]:
-    """Return symbol error rate and 95 % interval, clustered by set of pilots."""
+    """Return symbol error rate and 95 % interval, clustered by frame and by set of pilots."""
     at = result.sel(experiment=point)
-    errors = at["errors"].sel(detector=detector).values
-    counts = [Count.per_frame(np.array([int(e)]), int(n)) for e, n in zip(errors, at["labels"].values, strict=True)]
-    whole = sum(counts[1:], start=counts[0])
+    errors, labels = (v.values.astype(np.int64) for v in (at["errors"].sel(detector=detector), at["labels"]))
+    squares, devices = (
+        int(at["frame_squares"].sel(detector=detector).sum()),
+        CELLS[point.partition(" | ")[0]].num_devices,
+    )
+    wrong, among = int(errors.sum()), int(labels.sum())
+    frames = Clusters(among // devices, squares, among * devices, wrong * devices)
+    draws = Clusters(errors.size, int(errors @ errors), int(labels @ labels), int(errors @ labels))
+    whole = Count(wrong, among, frames, draws)
     interval = whole.interval()
     return whole.rate, interval.low, interval.high
 
@@ -195,9 +203,9 @@ def table(result: "xr.Dataset") -> Table:
         silent = float(at["spoken"].sum() / at["labels"].sum())
         rows.append([cell, channel, f"{float(at['effective_antennas']):.2f}", *texts, f"{silent:.3f}"])
     note = (
-        "symbol error rate ± half the 95 % interval, clustered by set of pilots; x: errors of a second read-out that\n"
-        "supposes R = I over errors of one that knows R, on the same frames (above 1: knowledge helps), with 95 %\n"
-        "jackknife interval over sets of pilots; what a read-out alone is worth is in the summary;\n"
+        "symbol error rate (95 % interval, clustered by frame and by set of pilots); x: errors of a second read-out\n"
+        "that supposes R = I over errors of one that knows R, on the same frames (above 1: knowledge helps), with\n"
+        "95 % jackknife interval over sets of pilots; what a read-out alone is worth is in the summary;\n"
         "*: this genie is no limit on that channel; eff. M: antennas of equal power that average an energy as well"
     )
     return Table(
@@ -208,7 +216,7 @@ def table(result: "xr.Dataset") -> Table:
 
 def _rate(result: "xr.Dataset", point: str, name: str) -> str:
     value, low, high = rate(result, point, name)
-    return f"{value:.1e} ±{(high - low) / 2 / value:.0%}" if value else f"<{high:.0e}"
+    return f"{value:.1e} ({low:.0e}-{high:.0e})" if value else f"<{high:.0e}"
 
 
 def draw(result: "xr.Dataset") -> "Mapping[str, Figure]":
@@ -239,8 +247,9 @@ def draw(result: "xr.Dataset") -> "Mapping[str, Figure]":
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
     figure.suptitle(
-        "Detectors on channels: 95 % intervals over sets of pilots; hollow: the detector knows the correlation R\n"
-        "black: genies, faint where they are no limit; grey: nobody is ever heard",
+        "Detectors on channels, 95 % intervals; hollow: knows R and reads its decisions out once more, which helps even"
+        " where R = I\nblack: genies, faint where they are no limit; grey: nobody is ever heard; below: what knowing R"
+        " alone is worth, both sides reading out once more",
         fontsize=10,
     )
     return {"channels": figure}
