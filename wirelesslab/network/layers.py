@@ -16,18 +16,19 @@ LAYERS: dict[Layer, tuple[str, ...]] = {
         "admission", "admission_runs", "areas", "clairvoyant", "contention", "fading", "fair_rates", "packet_sizes",
         "path_loss", "recovery", "series", "shares", "statistics", "theory", "trunk_online",
         "dense_nets", "learners.dqn", "learners.evaluation", "learners.keeping", "learners.moments", "learners.nets",
-        "learners.policies", "learners.ppo", "learners.replay", "learners.sac", "learners.steps", "learners.training",
-        "learners.watching",
+        "learners.off_policy", "learners.policies", "learners.ppo", "learners.replay", "learners.sac",
+        "learners.steps", "learners.training", "learners.watching",
         "twins.dense_training", "twins.forecast_skill", "twins.forecast_training",
         "twins.forecasts", "twins.predictor_training", "twins.predictors",
     ),
     # What carries bytes and computes.
     "physical": (
-        "access", "active_kernels", "active_set", "agenda", "arrivals", "books", "cells", "changes", "device_lines",
-        "diurnal_traffic", "failures", "flow_sharing", "flows", "handover", "manhattan", "media_traffic", "mobility",
-        "movement", "processor_sharing", "queues", "radio", "routing", "schedulers", "settings", "simulation",
-        "sionna_radio", "slot_kernels", "slot_offers", "slots", "snapshots", "source_streams", "sources",
-        "station_books", "topology", "topology_files", "traffic", "traffic_traces", "turns", "user_schedulers",
+        "access", "active_kernels", "active_set", "actors", "agenda", "arrivals", "books", "cells", "changes",
+        "device_lines", "diurnal_traffic", "failures", "flow_sharing", "flows", "handover", "manhattan",
+        "media_traffic", "mobility", "movement", "processor_sharing", "queues", "radio", "routing", "schedulers",
+        "settings", "simulation", "sionna_radio", "slot_kernels", "slot_offers", "slots", "snapshots", "source_streams",
+        "sources", "station_books", "topology", "topology_files", "traffic", "traffic_traces", "turns",
+        "user_schedulers",
     ),
     # What is promised and to whom it belongs.
     "virtual": (

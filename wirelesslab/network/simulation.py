@@ -1,16 +1,19 @@
 """The network: a graph of queues and computers, the slices that share them, and everything that lives on it."""
 
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import replace
 from math import inf
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import networkx as nx
 import numpy as np
 import simpy
 
 from wirelesslab import check
+from wirelesslab.network.actors import Actor as Actor  # noqa: PLC0414  (part of this module's interface)
+from wirelesslab.network.actors import Story as Story  # noqa: PLC0414
+from wirelesslab.network.actors import check_ends, gauges_of, name_for, radio_at
 from wirelesslab.network.agenda import Agenda, exact_delay
 from wirelesslab.network.books import FlowBook
 from wirelesslab.network.changes import send_another_way, tried
@@ -32,30 +35,7 @@ ACTIONS_KEPT = 10_000  # the latest ones; memory must not grow with simulated ti
 MOST_SEGMENTS = 1_000_000  # of one flow, all of which are on the way at once
 
 T = TypeVar("T")
-Story = Generator[simpy.Event, Any, Any]
 InForce = dict[tuple[Domain, str], dict[str, ResourceRatio]]  # (domain, element or "") -> slice -> share
-
-
-class Actor(Protocol):
-    """Whatever lives on a network: a source, a service, a twin, an agent, a plan of failures.
-
-    It may have a `name`; otherwise the network gives it one. One that sends a flow every second::
-
-        @dataclass(frozen=True)
-        class Heartbeat:
-            def run(self, network):
-                beat = network.record(network.name_of(self), lambda: {"next_s": network.now_s + 1})
-                while True:
-                    yield network.until(beat["next_s"])
-                    network.send(Flow(slice="urllc", num_bytes=100, source="gnb-1", sink="edge-1"))
-                    beat["next_s"] += 1
-    `run` sleeps by ``yield network.until(time_s)`` and keeps what it knows in ``network.record(...)``: begun
-    anew from that record it must go on where it was, for that is how a network is copied.
-    """
-
-    def run(self, network: "Network", /) -> Story:
-        """Live."""
-        ...
 
 
 class Network:
@@ -168,20 +148,7 @@ class Network:
             ValueError: It is here already or in another network, its name is taken, or it refuses to live here.
             TypeError: It has neither `run` nor `join`.
         """
-        if not hasattr(actor, "run") and not hasattr(actor, "join"):
-            msg = f"add: got {type(actor).__name__}, expected an actor with a method run(network)"
-            raise TypeError(msg)
-        if any(actor is other for other in self.actors.values()):
-            msg = f"add: {self.name_of(actor)} lives here already; build another one, with a name of its own"
-            raise ValueError(msg)
-        home = getattr(actor, "_network", None)
-        if isinstance(home, Network) and any(actor is other for other in home.actors.values()):
-            msg = f"add: {home.name_of(actor)} lives in another network already; build another one for this network"
-            raise ValueError(msg)
-        name = getattr(actor, "name", "") or self._fresh_name(type(actor).__name__.lower())
-        if name in self.actors or name == self.name or name in self.stations:
-            msg = f"name: got {name!r}, which is taken; taken are {sorted([self.name, *self.actors])}"
-            raise ValueError(msg)
+        name = name_for(self, actor)
         self.actors[name] = actor
         if hasattr(actor, "join"):
             try:
@@ -192,12 +159,6 @@ class Network:
         else:
             self.agenda.start(name, cast(Actor, actor).run(self))
         return actor
-
-    def _fresh_name(self, kind: str) -> str:
-        number = 1
-        while f"{kind}-{number}" in self.actors:
-            number += 1
-        return f"{kind}-{number}"
 
     def name_of(self, actor: object) -> str:
         """Return the name under which an actor lives here.
@@ -303,7 +264,7 @@ class Network:
             msg = f"num_bytes: got {flow.num_bytes}, more than {MOST_SEGMENTS} segments; raise segment_bytes"
             raise ValueError(msg)
         if flow.operations or flow.receiver or flow.user is not None or flow.sent_s is not None:
-            self._check_ends(flow)
+            check_ends(self, flow)
         route = self.routes.path(flow.source, flow.sink)
         now = self.agenda.env._now
         number = self.next_number
@@ -337,20 +298,6 @@ class Network:
         totals[1] += flow.num_bytes
         totals[2] += flow.num_bytes * flow.num_bytes
         totals[3] += flow.operations
-
-    def _check_ends(self, flow: Flow) -> None:
-        """Refuse a flow that could not end, before it begins."""
-        if flow.operations and flow.sink not in self.servers:
-            msg = f"operations: {flow.sink!r} computes nothing, expected one of {sorted(self.servers)}"
-            raise ValueError(msg)
-        if flow.user is not None:
-            self._radio(flow.sink).check_user(flow.user, flow.slice)
-        if flow.receiver and not hasattr(self.actors.get(flow.receiver), "receive"):
-            msg = f"receiver: got {flow.receiver!r}, expected the name of an actor with a method receive"
-            raise ValueError(msg)
-        if flow.sent_s is not None and flow.sent_s > self.now_s:
-            msg = f"sent_s: got {flow.sent_s}, expected at most now, {self.now_s} s"
-            raise ValueError(msg)
 
     # --- a packet's journey ------------------------------------------------------------------------------
 
@@ -401,19 +348,7 @@ class Network:
         if way.flow.user is None:
             self._end(way, "delivered", packet)
             return
-        self._radio(way.flow.sink).deliver_to_user(way.number, way.flow, self.agenda.now)
-
-    def _radio(self, node: str) -> Any:
-        listens = None  # a radio with an uplink only stands aside, unless there is no other to say no
-        for actor in self.actors.values():
-            if node in getattr(actor, "cell_nodes", ()):
-                if not getattr(actor, "uplink_only", False):
-                    return actor
-                listens = listens or actor
-        if listens is not None:
-            return listens
-        msg = f"user: no radio serves {node!r}; add a Cells actor with a cell there"
-        raise ValueError(msg)
+        radio_at(self.actors, way.flow.sink).deliver_to_user(way.number, way.flow, self.agenda.now)
 
     def radio_delivered(self, number: int, time_s: float) -> None:
         """End a flow whose last bytes reached their user at `time_s`; called by the radio."""
@@ -529,13 +464,7 @@ class Network:
 
     def report(self) -> None:
         """Add a point to the time series; called by the agenda."""
-        gauges = {
-            f"{name}: {gauge}": float(value)
-            for name, kept in (*self.actors.items(), *self.memory.items())  # what an actor keeps may speak for it
-            if hasattr(kept, "gauges")
-            for gauge, value in kept.gauges().items()
-        }
-        self.book.report(self.now_s, gauges, self.overdue())
+        self.book.report(self.now_s, gauges_of(self), self.overdue())
         if self.trace is not None:
             for index, s in enumerate(self.slices):
                 view = self.book.view(index, self.active[index])
