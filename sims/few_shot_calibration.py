@@ -283,7 +283,7 @@ def _draw_ways(result: "xr.Dataset") -> "Figure":
         values = [difference(right[:, k, place], right[:, k, 0]) for k in range(len(ways))]
         ends = np.abs([[v.value - v.low, v.high - v.value] for v in values])
         axis.errorbar(
-            np.arange(len(ways)) + 0.08 * (place - 2), [v.value for v in values],
+            np.arange(len(ways)) + 0.08 * (place - 2.5), [v.value for v in values],
             yerr=np.where(np.isfinite(ends), ends, 0).T, label=rule, color=COLORS[place], marker=MARKERS[place],
             capsize=3, linestyle="none",
         )  # fmt: skip
@@ -365,10 +365,8 @@ def summary(result: "xr.Dataset") -> Mapping[str, Any]:
                 entry: dict[str, Any] = {"accuracy": right._asdict()}
                 for what in BASES:
                     one = compared(result, part, target, what, rule)
-                    entry[what] = {
-                        "worlds": [m._asdict() for m in one["worlds"]], "pooled": one["pooled"]._asdict(),
-                        "over worlds": one["over worlds"]._asdict(), "wholly above 0 in": one["wholly above 0 in"],
-                    }  # fmt: skip
+                    kept = {name: one[name]._asdict() for name in ("pooled", "over worlds")}
+                    entry[what] = {**kept, "wholly above 0 in": one["wholly above 0 in"]}
                 found[f"{part}: {target}: {rule}"] = entry
     return found
 

@@ -113,6 +113,11 @@ def pool(seed, classes, images=12, d=10):
 BASE, VALIDATION, NOVEL = pool(0, range(10)), pool(1, range(10, 15)), pool(2, range(20, 26))
 
 
+def test_labels_without_a_name_are_refused():
+    with pytest.raises(ValueError, match=r"last_label: got 2, expected a number in \[0, 1\]"):
+        Pool(np.zeros((2, 3)), np.array([0, 2]), ("oak", "elm"))
+
+
 def test_support_queries_and_answers_belong_together():
     drawn = EPISODES.draw(NOVEL.labels)
     marked = np.stack([NOVEL.labels, np.arange(len(NOVEL.labels))], axis=1).astype(float)

@@ -5,7 +5,7 @@ from dataclasses import fields
 import numpy as np
 import pytest
 import xarray as xr
-from wirelesslab_sims._few_shots import BASES, MAIN, NEAREST, OURS, RULES, SAMPLED, TARGETS, UNTUNED, Case
+from wirelesslab_sims._few_shots import BASES, MAIN, NEAREST, OURS, RULES, SAMPLED, TARGETS, UNTUNED, Case, world
 from wirelesslab_sims.few_shot_calibration import Config, case_of, compared, over_bends, table
 
 from wirelesslab.vision.few_shot import pooled
@@ -73,3 +73,16 @@ def test_a_case_takes_its_numbers_from_the_sim_s():
     case, shared = case_of(Config(bend=0.3, sampled=5)), {f.name for f in fields(Case)} - {"kind", "targets"}
     assert shared <= {f.name for f in fields(Config)}
     assert (case.bend, case.judged(SAMPLED[0], 1).count) == (0.3, 5)
+
+
+def test_a_world_is_computed_on_one_thread_whatever_the_machine_has(monkeypatch):
+    asked = []
+
+    def stop(number):
+        asked.append(number)
+        raise InterruptedError
+
+    monkeypatch.setattr("wirelesslab.mmtc.training.use_threads", stop)
+    with pytest.raises(InterruptedError):  # before anything is computed
+        world(case_of(Config()), 1)
+    assert asked == [1]  # with two, a net's last bits differ

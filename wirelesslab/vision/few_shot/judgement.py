@@ -43,6 +43,8 @@ class Pool:
     def __post_init__(self) -> None:
         check.array(self.features, (None, None), "n, d", name="features")
         check.array(self.labels, (len(self.features),), "n", name="labels", because="n was set by features")
+        if self.names and len(self.labels):
+            check.within(0, len(self.names) - 1, first_label=int(self.labels.min()), last_label=int(self.labels.max()))
 
     def classes(self, *, by_name: bool) -> list[str | int]:
         """Return the classes that images are of, by their names or by their labels."""
