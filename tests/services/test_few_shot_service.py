@@ -167,6 +167,11 @@ def test_the_device_answers_as_the_method_does(served, state):
     said = device.answers(test, drawn)
     assert said.shape == (8, EACH)
     assert len(images) == model.right.size == 8 * EACH
+    features = METHOD.pretraining.features(state, test.images)
+    np.testing.assert_allclose(device.features(test.images), features, rtol=1e-5, atol=1e-6)  # float32, another graph
+    there = device.rule.calibrate(device.prior, drawn.support(features))
+    here = METHOD.rule.calibrate(METHOD.prior(state), drawn.support(features))
+    np.testing.assert_array_equal(there.vectors, here.vectors)  # to the last bit: the file holds the prior as it is
     for episode, places in enumerate(drawn.places):
         shots, queries = places[:, 0], places[:, 1:].ravel()
         taught = METHOD.learn(state, test.images[shots], test.labels[shots], test.classes)
