@@ -6,7 +6,6 @@ steps. For tasks that never end the mean reward is subtracted (Naik et al., Rewa
 to learn no longer grows as the discount nears 1.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,14 +14,12 @@ from numpy.typing import NDArray
 
 from wirelesslab import check
 from wirelesslab.network.dense_nets import DenseNet
-from wirelesslab.network.learners.moments import Moments
 from wirelesslab.network.learners.nets import Adam, Layout, numpy_outputs, outputs, policy_net, several_updates
+from wirelesslab.network.learners.off_policy import MEAN_RATE, OffPolicy
 from wirelesslab.network.learners.policies import NEVER, Interface
-from wirelesslab.network.learners.replay import Replay, SeveralSteps, Transitions
-from wirelesslab.network.learners.steps import Step, checked_discount
+from wirelesslab.network.learners.replay import Transitions
+from wirelesslab.network.learners.steps import checked_discount
 from wirelesslab.rng import stream
-
-MEAN_RATE = 0.01  # of an error goes into the mean reward at each gradient step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,25 +140,21 @@ def targets(
     return rewards + factors * tf.gather(slow_next_values, best, axis=1, batch_dims=1)
 
 
-class _Learning:
+class _Learning(OffPolicy):
     """DQN at work."""
 
     def __init__(self, how: DQN, interface: Interface, steps: int, seed: int) -> None:
         from wirelesslab.tensorflow import tf
 
-        self.how, self.interface, self.steps, self.seed = how, interface, steps, seed
         extra = int(how.dueling)
         size = 1 + extra if interface.rows else interface.size + extra
-        self.layout = Layout(((interface.features, *how.hidden, size),))
-        self.adam = Adam(self.layout.initial(seed, [0.1]), how.clip_norm)
-        self.slow = tf.Variable(self.adam.numpy())
-        self.moments = Moments(interface.features)
-        self.replay, self.several = Replay(how.capacity), SeveralSteps(how.n_steps, how.discount)
-        self.step, self.acts, self.updates = 0, 0, 0
-        self.scale, self.mean_reward, self.loss = how.reward_scale, 0.0, float("nan")
-        self.layers = self.layout.split(self.adam.numpy())[0][0]
+        layout = Layout(((interface.features, *how.hidden, size),))
+        self.adam = Adam(layout.initial(seed, [0.1]), how.clip_norm)
+        super().__init__(
+            how, interface, steps, seed, layout=layout, adams={"net": self.adam}, target="net",
+            scale_discount=how.discount,
+        )  # fmt: skip
         self._update = tf.function(self._improve, autograph=False, reduce_retracing=True)
-        self.pauses_next = True
 
     def act(self, observations: NDArray[np.float32], masks: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Return the best choice, or now and then any that is allowed."""
@@ -175,35 +168,19 @@ class _Learning:
         scores = given[..., 0] if self.interface.rows else given[:, : self.interface.size]
         return np.asarray(np.where(some, random, np.argmax(np.where(masks, scores, -np.inf), axis=1)))
 
-    def see(self, step: Step) -> None:
-        """Remember a step; learn as often as is due."""
-        how = self.how
-        self.moments.see(step.observations[step.valid])
-        self.replay.add(self.several.see(step))
-        self.step += len(step.rewards)
-        due = int((self.step - how.warmup_steps) / how.steps_per_update)
-        if due <= self.updates or self.replay.size == 0:
-            return
-        if self.scale == 0:
-            self.scale, self.mean_reward = self.replay.reward_scale(how.discount, centre=how.centre)
-        self._learn(self.replay.draw(stream(self.seed, "replay", self.updates), (due - self.updates, how.batch_size)))
-        self.layers = self.layout.split(self.adam.numpy())[0][0]
-
-    def _learn(self, drawn: Transitions) -> None:
+    def learn(self, drawn: Transitions) -> None:
         """Do gradient steps, one for each batch of the first axis."""
         how, num = self.how, len(drawn.rewards)
         take = np.full(num, how.target_rate, np.float32)
         if how.target_every:
             take[:] = (self.updates + 1 + np.arange(num)) % how.target_every == 0
-        rate = how.learning_rate * (1 - (1 - how.final_share) * min(1.0, self.step / self.steps))
         mean, loss = self._update(
             self.moments.standard(drawn.observations), drawn.raw.astype(np.int32),
             drawn.rewards * np.float32(self.scale), drawn.weights, drawn.factors,
             self.moments.standard(drawn.next_observations), drawn.next_masks, take,
-            np.float32(self.mean_reward * self.scale), np.float32(rate),
+            np.float32(self.mean_reward * self.scale), self.rate,
         )  # fmt: skip
-        self.updates += num
-        self.mean_reward, self.loss = float(mean) / self.scale, float(loss)
+        self.learned(mean, loss, num)
 
     def _improve(self, *given: Any) -> tuple[Any, Any]:
         *batches, mean_reward, rate = given
@@ -242,24 +219,4 @@ class _Learning:
 
     def figures(self) -> dict[str, float]:
         """Return loss and exploration, and the mean reward where it is subtracted."""
-        centre = {"mean reward": self.mean_reward} if self.how.centre else {}
-        return {"loss": self.loss, "epsilon": self.how.epsilon(self.step, self.steps), **centre}
-
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return all that a checkpoint must keep."""
-        numbers = np.array([self.step, self.acts, self.updates, self.scale, self.mean_reward, self.loss])
-        return {
-            "numbers": numbers, "slow": self.slow.numpy(), **self.adam.arrays("net"), **self.moments.arrays(),
-            **self.replay.arrays(), **self.several.arrays(),
-        }  # fmt: skip
-
-    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Take what `arrays` gave."""
-        numbers = arrays["numbers"].tolist()
-        self.step, self.acts, self.updates = (int(n) for n in numbers[:3])
-        self.scale, self.mean_reward, self.loss = numbers[3:]
-        self.slow.assign(arrays["slow"])
-        for part in (self.moments, self.replay, self.several):
-            part.restore(arrays)
-        self.adam.restore("net", arrays)
-        self.layers = self.layout.split(self.adam.numpy())[0][0]
+        return self.shown(epsilon=self.how.epsilon(self.step, self.steps))

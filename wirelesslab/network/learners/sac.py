@@ -4,7 +4,6 @@ Two critics, the lower of which is believed; a normal law on the whole line that
 temperature that finds itself, so that the policy's entropy is what was asked for.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,14 +12,13 @@ from numpy.typing import NDArray
 
 from wirelesslab import check
 from wirelesslab.network.dense_nets import DenseNet
-from wirelesslab.network.learners.moments import Moments
 from wirelesslab.network.learners.nets import Adam, Layout, numpy_outputs, outputs, policy_net, several_updates
+from wirelesslab.network.learners.off_policy import MEAN_RATE, OffPolicy
 from wirelesslab.network.learners.policies import Interface
-from wirelesslab.network.learners.replay import Replay, SeveralSteps, Transitions
-from wirelesslab.network.learners.steps import Step, checked_discount
+from wirelesslab.network.learners.replay import Transitions
+from wirelesslab.network.learners.steps import checked_discount
 from wirelesslab.rng import stream
 
-MEAN_RATE = 0.01  # of an error goes into the mean reward at each gradient step
 LEAST_LOG_SPREAD, MOST_LOG_SPREAD = -5.0, 2.0
 
 
@@ -99,27 +97,23 @@ def squeezed_log_density(means: Any, log_spread: Any, noise: Any) -> tuple[Any, 
     return tf.tanh(raw), tf.reduce_sum(normal - shrunk, axis=1)
 
 
-class _Learning:
+class _Learning(OffPolicy):
     """SAC at work."""
 
     def __init__(self, how: SAC, interface: Interface, steps: int, seed: int) -> None:
         from wirelesslab.tensorflow import tf
 
-        self.how, self.interface, self.steps, self.seed = how, interface, steps, seed
         numbers, beside = (2, 1) if interface.rows else (2 * interface.size, interface.size)
-        self.actor_layout = Layout(((interface.features, *how.hidden, numbers),))
+        layout = Layout(((interface.features, *how.hidden, numbers),))
         self.critic_layout = Layout(((interface.features + beside, *how.hidden, 1),) * 2)
-        self.actor = Adam(self.actor_layout.initial(seed, [0.01]))
+        self.actor = Adam(layout.initial(seed, [0.01]))
         self.critics = Adam(self.critic_layout.initial(seed, [1.0, 1.0]))
         self.heat = Adam(np.log([how.first_temperature]).astype(np.float32))
-        self.slow = tf.Variable(self.critics.numpy())
-        self.moments = Moments(interface.features)
-        self.replay, self.several = Replay(how.capacity), SeveralSteps(how.n_steps, how.discount)
-        self.step, self.acts, self.updates = 0, 0, 0
-        self.scale, self.mean_reward, self.loss = how.reward_scale, 0.0, float("nan")
-        self.layers = self.actor_layout.split(self.actor.numpy())[0][0]
+        super().__init__(
+            how, interface, steps, seed, layout=layout, target="critics", scale_discount=0.0,
+            adams={"actor": self.actor, "critics": self.critics, "heat": self.heat},
+        )  # fmt: skip
         self._update = tf.function(self._improve, autograph=False, reduce_retracing=True)
-        self.pauses_next = True
 
     def act(self, observations: NDArray[np.float32], masks: NDArray[np.bool_]) -> NDArray[np.float32]:
         """Return a draw from the policy; in the warm-up from the whole of the bounds."""
@@ -133,38 +127,22 @@ class _Learning:
         log_spread = np.clip(given[..., 1], LEAST_LOG_SPREAD, MOST_LOG_SPREAD)
         return np.asarray(given[..., 0] + np.exp(log_spread) * rng.standard_normal(shape, np.float32), np.float32)
 
-    def see(self, step: Step) -> None:
-        """Remember a step; learn as often as is due."""
-        how = self.how
-        self.moments.see(step.observations[step.valid])
-        self.replay.add(self.several.see(step))
-        self.step += len(step.rewards)
-        due = int((self.step - how.warmup_steps) / how.steps_per_update)
-        if due <= self.updates or self.replay.size == 0:
-            return
-        if self.scale == 0:
-            self.scale, self.mean_reward = self.replay.reward_scale(0.0, centre=how.centre)
-        self._learn(self.replay.draw(stream(self.seed, "replay", self.updates), (due - self.updates, how.batch_size)))
-        self.layers = self.actor_layout.split(self.actor.numpy())[0][0]
-
-    def _learn(self, drawn: Transitions) -> None:
+    def learn(self, drawn: Transitions) -> None:
         """Do gradient steps, one for each batch of the first axis."""
         how, num = self.how, len(drawn.rewards)
-        rate = how.learning_rate * (1 - (1 - how.final_share) * min(1.0, self.step / self.steps))
         shape = num, 2, how.batch_size, self.interface.size
         noise = stream(self.seed, "noise", self.updates).standard_normal(shape, np.float32)
         mean, loss = self._update(
             self.moments.standard(drawn.observations), np.tanh(drawn.raw), drawn.rewards * np.float32(self.scale),
             drawn.weights, drawn.factors, self.moments.standard(drawn.next_observations), noise,
-            np.float32(self.mean_reward * self.scale), np.float32(rate),
+            np.float32(self.mean_reward * self.scale), self.rate,
         )  # fmt: skip
-        self.updates += num
-        self.mean_reward, self.loss = float(mean) / self.scale, float(loss)
+        self.learned(mean, loss, num)
 
     def _law(self, actor: Any, seen: Any) -> tuple[Any, Any]:
         from wirelesslab.tensorflow import tf
 
-        given = tf.reshape(outputs(self.actor_layout.tensors(actor)[0][0], seen), (-1, self.interface.size, 2))
+        given = tf.reshape(outputs(self.layout.tensors(actor)[0][0], seen), (-1, self.interface.size, 2))
         return given[..., 0], tf.clip_by_value(given[..., 1], LEAST_LOG_SPREAD, MOST_LOG_SPREAD)
 
     def _worth(self, critics: Any, seen: Any, actions: Any) -> tuple[Any, Any]:
@@ -208,29 +186,7 @@ class _Learning:
 
     def figures(self) -> dict[str, float]:
         """Return the critics' loss and the temperature, and the mean reward where it is subtracted."""
-        centre = {"mean reward": self.mean_reward} if self.how.centre else {}
-        return {"loss": self.loss, "temperature": float(np.exp(self.heat.numpy()[0])), **centre}
-
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return all that a checkpoint must keep."""
-        numbers = np.array([self.step, self.acts, self.updates, self.scale, self.mean_reward, self.loss])
-        return {
-            "numbers": numbers, "slow": self.slow.numpy(), **self.actor.arrays("actor"),
-            **self.critics.arrays("critics"), **self.heat.arrays("heat"), **self.moments.arrays(),
-            **self.replay.arrays(), **self.several.arrays(),
-        }  # fmt: skip
-
-    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Take what `arrays` gave."""
-        numbers = arrays["numbers"].tolist()
-        self.step, self.acts, self.updates = (int(n) for n in numbers[:3])
-        self.scale, self.mean_reward, self.loss = numbers[3:]
-        self.slow.assign(arrays["slow"])
-        for part in (self.moments, self.replay, self.several):
-            part.restore(arrays)
-        for name, adam in (("actor", self.actor), ("critics", self.critics), ("heat", self.heat)):
-            adam.restore(name, arrays)
-        self.layers = self.actor_layout.split(self.actor.numpy())[0][0]
+        return self.shown(temperature=float(np.exp(self.heat.numpy()[0])))
 
 
 def heat_gradient(logs: Any, target_entropy: float) -> Any:
