@@ -117,7 +117,7 @@ def world(case: Case, seed: int) -> dict[str, Any]:
         chose, as places in `GRIDS`; accuracies over numbers of ways; shares of predictions that change when all
         features are multiplied; and how right the backbone is on its base classes.
     """
-    from wirelesslab.mmtc.training import use_threads
+    from wirelesslab.tensorflow import use_threads
 
     use_threads(1)  # so that sums do not depend on the machine's cores or on the number of workers
     method = case.pretraining()

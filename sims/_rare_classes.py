@@ -84,7 +84,7 @@ def trained(case: Case, seed: int) -> Figures:
     With the scores come the geometry of the judged pictures' features, what an export weighs, and the masks that are
     said of a few pictures which are the same for all seeds.
     """
-    from wirelesslab.mmtc.training import use_threads
+    from wirelesslab.tensorflow import use_threads
 
     use_threads(1)  # so that sums do not depend on the machine's cores
     own = 2 * seed + (case.purpose == "tuning")

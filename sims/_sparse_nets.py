@@ -131,7 +131,7 @@ def resnet(case: Case, seed: int) -> Figures:
 
 def _begun(case: Case, seed: int) -> int:
     """Hold TensorFlow to one thread, so that sums do not depend on cores; return the seed of all randomness."""
-    from wirelesslab.mmtc.training import use_threads
+    from wirelesslab.tensorflow import use_threads
 
     use_threads(1)
     return 2 * seed + (case.purpose == "tuning")

@@ -144,8 +144,9 @@ class TrainAndCount:
     def _train(self, changes: Mapping[str, Any], seed: int) -> Detector:
         from wirelesslab.mmtc import training
         from wirelesslab.mmtc.detectors import MAMPNet
+        from wirelesslab.tensorflow import use_threads
 
-        training.use_threads(1)
+        use_threads(1)
         fields = {"num_layers": self.config.layers, "num_passes": self.config.passes, **changes}
         mixture = fields.pop("mixture", WIDE)
         schedule = fields.pop("schedule", "end-to-end")

@@ -170,9 +170,10 @@ def main(config: Config, session: Session | None = None) -> "xr.Dataset":
     shape = architecture(config)
 
     from wirelesslab.mmtc import training
+    from wirelesslab.tensorflow import use_threads
 
     if config.threads:
-        training.use_threads(config.threads)
+        use_threads(config.threads)
     trained = training.fit(
         shape,
         source(config.setting),

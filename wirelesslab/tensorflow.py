@@ -6,8 +6,11 @@ silences: they are written before its logging starts. They are dropped here; Pyt
 
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+
+from wirelesslab import check
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -32,4 +35,18 @@ with _without_native_messages():
     with suppress(RuntimeError):
         tf.config.list_physical_devices()  # the search for a GPU has messages of its own
 
-__all__ = ["tf"]
+
+def use_threads(number: int) -> None:
+    """Hold TensorFlow to so many threads; too late, and said so, once it has computed something."""
+    check.positive_integer(threads=number)
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(number)
+        tf.config.threading.set_inter_op_parallelism_threads(number)
+    except RuntimeError:
+        now = tf.config.threading.get_intra_op_parallelism_threads()
+        if now != number:
+            msg = f"threads: TensorFlow already runs with {now or 'all'} threads, not {number}; start a new process"
+            warnings.warn(msg, stacklevel=2)
+
+
+__all__ = ["tf", "use_threads"]

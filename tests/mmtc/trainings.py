@@ -40,12 +40,13 @@ def plan(**changes):
 def main(folder: Path, hang: int) -> None:
     """Train on one thread."""
     from wirelesslab.mmtc import training, weight_files
+    from wirelesslab.tensorflow import use_threads
 
     def watch(progress):
         if progress.step == hang:
             sys.stdin.read()  # the parent never writes: only a signal ends this
 
-    training.use_threads(1)
+    use_threads(1)
     trained = training.fit(WHOLE, MIXTURE, plan(), folder=folder, watch=watch)
     weight_files.save(trained.network, folder / "network")
     history = [{name: value for name, value in asdict(v).items() if name != "seconds"} for v in trained.history]

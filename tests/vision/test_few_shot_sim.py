@@ -82,7 +82,7 @@ def test_a_world_is_computed_on_one_thread_whatever_the_machine_has(monkeypatch)
         asked.append(number)
         raise InterruptedError
 
-    monkeypatch.setattr("wirelesslab.mmtc.training.use_threads", stop)
+    monkeypatch.setattr("wirelesslab.tensorflow.use_threads", stop)
     with pytest.raises(InterruptedError):  # before anything is computed
         world(case_of(Config()), 1)
     assert asked == [1]  # with two, a net's last bits differ
