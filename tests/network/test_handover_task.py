@@ -62,7 +62,9 @@ def test_all_users_of_a_world_are_one_vector_bit_for_bit():
         seen, rewards, _, truncated, told = env.step(dict(zip(agents, map(int, choices[6:]), strict=True)))
         rows, paid, _, over, infos = users.step(choices)
         np.testing.assert_array_equal(paid[6:], [rewards[a] for a in agents])
-        np.testing.assert_array_equal(infos["cost"]["ping-pong"][6:], [told[a]["cost"]["ping-pong"] for a in agents])
+        outcome = infos["final_info"] if over.all() else infos
+        np.testing.assert_array_equal(outcome["cost"]["ping-pong"][6:], [told[a]["cost"]["ping-pong"] for a in agents])
+        assert outcome["_cost"].all()
         assert over[6:].tolist() == [truncated[a] for a in agents]
         assert all(sum(told[a]["reward"].values()) == pytest.approx(rewards[a], abs=1e-12) for a in agents)
     assert over.all()

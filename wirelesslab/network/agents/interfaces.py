@@ -279,7 +279,7 @@ class ShareInterface:
                 f"one for each of {', '.join(self.slices)} in {', '.join(self.domains)}"
             )
             raise ValueError(msg)
-        return shares_of(values.reshape(len(self.domains), len(self.slices)), self.least)
+        return shares_of(np.clip(values, 0.0, 1.0).reshape(len(self.domains), len(self.slices)), self.least)
 
     def answer(self, shares: ArrayLike) -> Floats:
         """Return an answer that means these shares, or comes nearest to them; what rules need.

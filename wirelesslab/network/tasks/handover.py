@@ -26,7 +26,7 @@ from wirelesslab.network.tasks.handover_world import (
     Ints,
     utility,
 )
-from wirelesslab.network.tasks.task import begun, checked_choice, same_setting, vector_seeds
+from wirelesslab.network.tasks.task import begun, checked_choice, same_setting, vector_infos, vector_seeds
 
 NAME = "wirelesslab/Handover-v0"  # what policies trained for it are of; PettingZoo keeps no register
 MEANING = "a place among the cells that the user reports, 0 is the one that serves it"
@@ -217,7 +217,7 @@ class HandoverUsers(VectorEnv[Row, Ints, NDArray[Any]]):
         """Begin an episode in every world; a whole number seeds world w with seed + w, a list each with its own."""
         seeds = vector_seeds(self, seed, self.num_worlds, "worlds")
         self.worlds = [HandoverWorld(self.setting, one) for one in seeds]
-        return self._seen(), {"action_mask": self._masks()}
+        return self._seen(), self._mask_infos()
 
     def step(self, actions: Any) -> tuple[Row, Floats, NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
         """Let every user of every world choose and a step pass.
@@ -240,18 +240,23 @@ class HandoverUsers(VectorEnv[Row, Ints, NDArray[Any]]):
         rewards, told, costs = outcome({name: np.concatenate([g[name] for g in got]) for name in got[0]})
         over = self.worlds[0].step_number >= self.setting.horizon
         truncated = np.full(self.num_envs, over)
-        infos: dict[str, Any] = {"reward": told, "cost": costs}
+        last_told = {"reward": told, "cost": costs}
+        infos = {} if over else vector_infos(last_told, ~truncated)
         if over:
             last = np.empty(self.num_envs, object)
             last[:] = list(self._seen())
-            infos |= {"final_obs": last, "_final_obs": truncated, "final_info": {"action_mask": self._masks()}}
+            final = vector_infos(last_told | {"action_mask": self._masks()}, truncated)
+            infos |= {"final_obs": last, "_final_obs": truncated, "final_info": final, "_final_info": truncated}
             first = int(self.np_random.integers(2**30))
             self.worlds = [HandoverWorld(self.setting, first + w) for w in range(self.num_worlds)]
-        infos["action_mask"] = self._masks()
+        infos |= self._mask_infos()
         return self._seen(), rewards, np.zeros(self.num_envs, bool), truncated, infos
 
     def _seen(self) -> Row:
         return np.concatenate([world.observations() for world in self.worlds])
+
+    def _mask_infos(self) -> dict[str, Any]:
+        return vector_infos({"action_mask": self._masks()}, np.ones(self.num_envs, bool))
 
     def _masks(self) -> NDArray[np.int8]:
         return np.concatenate([world.masks() for world in self.worlds])
