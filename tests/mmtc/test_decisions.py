@@ -144,20 +144,23 @@ def points():
     }
 
 
-@pytest.mark.parametrize("point", list(points()))
-def test_every_detector_keeps_the_false_alarm_rate_that_was_asked_for_on_fresh_frames(point):
-    # Two-sided normal tests at 4.8 standard errors: 16 detectors x 6 points give a false alarm in 6,000 suites;
-    # skewness at few and clustered false alarms makes that about one in some hundreds.
-    scenario, told = points()[point]
-    cell = draw_cell(scenario, stream(20, point))
-    for detector in DETECTORS:
-        num_frames = 30 if detector.name == "Gibbs" else 120
-        known = replace(detector, quiet=True) if isinstance(detector, MAMPNet) else detector
+@pytest.mark.parametrize("detector", DETECTORS, ids=lambda d: d.name)
+def test_every_detector_keeps_the_false_alarm_rate_that_was_asked_for_on_fresh_frames(detector):
+    # Deviations in standard errors of learning and judging together, each at a point with air of its own. Two-sided
+    # normal tests: 96 at 4.8 and, for what is wrong a little everywhere, the 16 detectors' sums over the points at 4.2
+    # give a false alarm in 1,700 suites; skewness at few and clustered false alarms makes that one in some hundreds.
+    num_frames = 30 if detector.name == "Gibbs" else 120
+    known = replace(detector, quiet=True) if isinstance(detector, MAMPNet) else detector
+    found = {}
+    for point, (scenario, told) in points().items():
+        cell = draw_cell(scenario, stream(20, point))
         believing = Assuming(known, **told) if told else known
         threshold = learn_threshold(believing, cell, stream(21, point), 0.05, num_frames=num_frames)
         observation, truth = simulate(cell, stream(22, point), num_frames=num_frames)
         fresh = error_counts(Thresholded(believing, threshold).detect(observation), truth)["false_alarm"]
-        assert abs(threshold.deviation(fresh)) < 4.8, (detector.name, fresh.rate, threshold)
+        found[point] = threshold.deviation(fresh)
+    assert max(map(abs, found.values())) < 4.8, found
+    assert abs(sum(found.values())) / np.sqrt(len(found)) < 4.2, found
 
 
 def test_the_most_probable_label_does_not_keep_it_when_the_detector_is_told_a_wrong_activity():
