@@ -148,6 +148,12 @@ def test_what_comes_does_not_depend_on_what_was_done():
 # --- what is seen ------------------------------------------------------------------------------------------------
 
 
+def test_what_an_aged_twin_shows_first_is_no_older_than_what_it_shows_later():
+    seen, info = Placement(source="aged", sync_s=0.01).reset(seed=3)
+    assert info["time_s"] > 0.01
+    assert seen["age"][0] <= 0.01
+
+
 def test_an_aged_twin_shows_the_free_rates_of_the_last_time_it_was_told():
     now, aged = Placement(), Placement(source="aged", sync_s=5.0)
     first, info = now.reset(seed=3)

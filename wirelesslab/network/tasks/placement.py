@@ -147,7 +147,8 @@ class Placement(gymnasium.Env[Observation, int]):
         self.free_operations_per_s = self.ways.room_operations_per_s.copy()
         self.free_bps = self.ways.room_bps.copy()
         self.hosted: list[tuple[float, int, int, int, int]] = []  # heap of (end, number, gNB, kind, host)
-        self._told_s, self._told = 0.0, (self.free_operations_per_s.copy(), self.free_bps.copy())
+        self._told_s = floor(self.now_s / self.sync_s) * self.sync_s
+        self._told = (self.free_operations_per_s.copy(), self.free_bps.copy())
         self._tell()
         return self._observe(), self._info()
 
