@@ -131,7 +131,8 @@ def main(config: Config, session: Session | None = None) -> "xr.Dataset":
         several = session.replicate(world, cases, count, name=part)
         for place, name in enumerate(cases):
             one = several.isel(experiment=place, drop=True)
-            found.append(one.rename({own: f"{name} {own}" for own in map(str, (*one.data_vars, *one.dims))}))
+            own = [str(v) for v in (*one.data_vars, *one.dims) if found or v != "replica"]
+            found.append(one.rename({each: f"{name} {each}" for each in own}))
     result = xr.merge(found, combine_attrs="drop_conflicts")
     return result.assign_attrs({**found[0].attrs, "ways": list(config.ways), "bend": config.bend})
 
