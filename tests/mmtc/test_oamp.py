@@ -73,7 +73,8 @@ def test_as_a_cell_of_independent_pilots_grows_it_comes_to_err_as_amp_does():
     low, high = interval(oamp - amp)
     assert max(-low, high) < 0.1 * amp.mean()
     evolved = block_map_rates(scaled(8), float(state_evolution(scaled(8), iterations=20)[-1])).ser
-    assert oamp.mean() / (6 * 800) == pytest.approx(evolved, rel=0.15)  # some 700 errors: 4 % standard error, and a finite cell
+    # Some 700 errors have a standard error of 4 %, and the cell is finite.
+    assert oamp.mean() / (6 * 800) == pytest.approx(evolved, rel=0.15)
 
 
 @pytest.mark.parametrize(
