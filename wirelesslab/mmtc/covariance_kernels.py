@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wirelesslab.mmtc.kernels import Complex, jit
+from wirelesslab.mmtc.compiling import Complex, jit
 
 PAD = 8  # symbols per vector, float64
 CANCELS = 1e-4  # taking out a power shrinks P's determinant by this factor: the rank-one change has lost its digits

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wirelesslab.mmtc.compiling import jit
 from wirelesslab.mmtc.covariance_kernels import LEAST, column
-from wirelesslab.mmtc.kernels import jit
 from wirelesslab.mmtc.rank_one_kernels import CANCELS, change, correlate, move, rebuild
 
 NEVER = -1e300  # a log weight that no other log weight can be beside

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wirelesslab.mmtc.compiling import Complex, jit
 from wirelesslab.mmtc.covariance_kernels import LEAST, column, padded_pilots
-from wirelesslab.mmtc.kernels import Complex, jit
 
 CANCELS = 1e-5  # below this 1 + d a_i, taking a power out would leave fewer than six digits
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from wirelesslab.mmtc.kernels import Complex, Real, exponential, jit, logarithm
+from wirelesslab.mmtc.compiling import Complex, Real, exponential, jit, logarithm
 from wirelesslab.mmtc.unfolded import FAINT, LEAST_SHARE, OUT_OF_PLAY
 
 
