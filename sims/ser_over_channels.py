@@ -114,13 +114,12 @@ def count(case: Case, seed: int) -> dict[str, Any]:
     observation, truth = simulate(case.scenario, stream(seed, "air"), num_frames=case.frames)
     plain, fading = detectors(), case.scenario.fading
     knowing = tuple(Whitened(detector, law) for law in (fading, Rayleigh()) for detector in plain[:-1])
-    errors, squares = [], []
+    errors = []
     for detector in (*plain, *knowing, Genie(truth), GenieKnowing(truth, fading)):
-        wrong = np.sum(detector.detect(observation).labels != truth.symbols, axis=1)
+        wrong = detector.detect(observation).labels != truth.symbols
         errors.append(int(wrong.sum()))
-        squares.append(int(wrong @ wrong))
     spoken = float((truth.symbols > 0).sum())
-    return {"errors": errors, "frame_squares": squares, "labels": float(truth.symbols.size), "spoken": spoken}
+    return {"errors": errors, "labels": float(truth.symbols.size), "spoken": spoken}
 
 
 def main(config: Config, session: Session | None = None) -> "xr.Dataset":
@@ -136,8 +135,7 @@ def main(config: Config, session: Session | None = None) -> "xr.Dataset":
         for channel in config.channels
     }
     counted = session.replicate(count, cases, config.draws)
-    lists = ("errors", "frame_squares")
-    result = counted.assign({name: counted[name].rename({f"{name}_at": "detector"}) for name in lists})
+    result = counted.assign(errors=counted["errors"].rename(errors_at="detector"))
     scenarios = [case.scenario for case in cases.values()]
     antennas = [effective_antennas(s.fading.correlation(s.num_antennas)) for s in scenarios]
     return result.assign_coords(detector=names()).assign(
@@ -155,19 +153,15 @@ def gaussian(fading: Fading) -> bool:
 
 
 def rate(result: "xr.Dataset", point: str, detector: str) -> tuple[float, float, float]:
-    """Return symbol error rate and 95 % interval, clustered by frame and by set of pilots."""
+    """Return symbol error rate and 95 % interval by set of pilots, whose scatter has that of frames in it."""
     at = result.sel(experiment=point)
     errors, labels = (v.values.astype(np.int64) for v in (at["errors"].sel(detector=detector), at["labels"]))
-    squares, devices = (
-        int(at["frame_squares"].sel(detector=detector).sum()),
-        CELLS[point.partition(" | ")[0]].num_devices,
-    )
     wrong, among = int(errors.sum()), int(labels.sum())
-    frames = Clusters(among // devices, squares, among * devices, wrong * devices)
     draws = Clusters(errors.size, int(errors @ errors), int(labels @ labels), int(errors @ labels))
-    whole = Count(wrong, among, frames, draws)
-    interval = whole.interval()
-    return whole.rate, interval.low, interval.high
+    # How many frames there were says what a lost one costs; a set of pilots is no frame of 1,600 devices.
+    frames = Clusters(among // CELLS[point.partition(" | ")[0]].num_devices)
+    interval = Count(wrong, among, frames, draws).interval()
+    return wrong / among, interval.low, interval.high
 
 
 def worth(result: "xr.Dataset", point: str, detector: str) -> Ratio:
@@ -203,7 +197,7 @@ def table(result: "xr.Dataset") -> Table:
         silent = float(at["spoken"].sum() / at["labels"].sum())
         rows.append([cell, channel, f"{float(at['effective_antennas']):.2f}", *texts, f"{silent:.3f}"])
     note = (
-        "symbol error rate (95 % interval, clustered by frame and by set of pilots); x: errors of a second read-out\n"
+        "symbol error rate (95 % interval, clustered by set of pilots); x: errors of a second read-out\n"
         "that supposes R = I over errors of one that knows R, on the same frames (above 1: knowledge helps), with\n"
         "95 % jackknife interval over sets of pilots; what a read-out alone is worth is in the summary;\n"
         "*: this genie is no limit on that channel; eff. M: antennas of equal power that average an energy as well"
