@@ -123,7 +123,7 @@ class Tally:
             monkeypatch.setattr(sampler, name, plain)
         look = self.counted(sampler._look, lambda *a: m / 2 if a[5] == 0 else 1.5 * m)
         monkeypatch.setattr(sampler, "_look", look)
-        for name in ("_weigh", "_visit"):
+        for name in ("_weigh", "_visit", "_sweep", "_rebuild"):
             monkeypatch.setattr(sampler, name, getattr(sampler, name).py_func)
         for name, cost in (("_project", length**2 + length * m), ("_change", length**2)):
             counted = self.counted(getattr(covariance_kernels, name), lambda *a, cost=cost: cost)
@@ -148,8 +148,8 @@ class Tally:
         (Covariance(), SHAPE.readout),
         (CovarianceMatching(), SHAPE.readout + SHAPE.product),
         (CovarianceMatching(readjust=False), SHAPE.readout + SHAPE.product),
-        (Gibbs(chains=1, burn_in=20, sweeps=10), SHAPE.product),
-        (Gibbs(chains=1, burn_in=20, sweeps=10, relocations=0), SHAPE.product),
+        (Gibbs(burn_in=15, sweeps=5), SHAPE.product),
+        (Gibbs(burn_in=20, sweeps=10, rungs=1, relocations=0), SHAPE.product),
     ],
     ids=lambda v: getattr(v, "name", ""),
 )

@@ -24,7 +24,7 @@ STANDARD_ERRORS = 8.0
 
 
 def runs_of(observation, **options):
-    settings = {"chains": 2, "burn_in": 40, "sweeps": 300} | options
+    settings = {"chains": 2, "burn_in": 40, "sweeps": 300, "hottest": 0.3} | options
     return np.stack([Gibbs(seed=seed, **settings).detect(observation).posteriors for seed in range(NUM_RUNS)])
 
 
@@ -47,13 +47,13 @@ def assert_exact(runs, expected):
     assert np.abs(runs.mean(axis=0) - expected).mean() < 2e-3  # 10,000 sweeps: and it says something
 
 
-@pytest.mark.parametrize("relocations", [0, 3])
+@pytest.mark.parametrize(("relocations", "rungs"), [(0, 1), (3, 1), (3, 3)])
 @pytest.mark.parametrize("cell", CELLS)
-def test_posteriors_are_those_of_the_enumeration_of_all_labels(cell, relocations):
+def test_posteriors_are_those_of_the_enumeration_of_all_labels(cell, relocations, rungs):
     observation, _ = frames_of(CELLS[cell], 4, "enumeration")
     expected = exact(observation)
     assert np.any((expected > 0.05) & (expected < 0.95)) or cell == "weak noise"  # there is something to be unsure of
-    assert_exact(runs_of(observation, relocations=relocations), expected)
+    assert_exact(runs_of(observation, relocations=relocations, rungs=rungs), expected)
 
 
 def test_gains_known_by_their_law_are_summed_over():
@@ -73,14 +73,14 @@ def test_two_devices_with_one_pilot_change_places():
     assert np.all(np.abs(expected[:, :2, 0] - 0.5) < 0.1)
     assert_exact(runs_of(twins), expected)
     # Without relocations a chain changes places seldom, and short chains differ all the more.
-    short = {"annealed": False, "chains": 1, "sweeps": 50}
+    short = {"annealed": False, "chains": 1, "sweeps": 50, "rungs": 1}
     scatter = [runs_of(twins, relocations=r, **short)[:, :, :2, 0].std(axis=0).mean() for r in (0, 2)]
     assert scatter[0] > 1.5 * scatter[1]
 
 
 def test_one_device_is_decided_exactly_by_a_single_sweep():
     observation, truth = frames_of(replace(LIGHT, num_devices=1, snr_db=-12.0), 20, "one device")
-    once = Gibbs(chains=1, burn_in=0, sweeps=1).detect(observation).posteriors
+    once = Gibbs(chains=1, burn_in=0, sweeps=1, rungs=1).detect(observation).posteriors
     np.testing.assert_allclose(once, Genie(truth).detect(observation).posteriors, atol=1e-9)
 
 
@@ -96,11 +96,31 @@ def test_it_says_how_far_its_chains_disagree_and_how_much_was_lost_to_rounding()
     observation, _ = frames_of(replace(TINY, snr_db=-3.0), 20, "history")
     short, long = (Gibbs(chains=4, burn_in=40, sweeps=sweeps).detect(observation).history for sweeps in (5, 400))
     for history in (short, long):
-        assert history["chain_disagreement"].shape == history["drift"].shape == (20, 1)
+        assert history["chain_disagreement"].shape == history["exchanged"].shape == history["drift"].shape == (20, 1)
         assert np.all((history["chain_disagreement"] >= 0) & (history["chain_disagreement"] <= 1))
         assert np.all(history["drift"] < 1e-9)
     assert long["chain_disagreement"].mean() < 0.5 * short["chain_disagreement"].mean()
     assert np.all(Gibbs(chains=1).detect(observation).history["chain_disagreement"] == 0)
+
+
+def test_neighbours_exchange_the_less_the_farther_their_rungs_lie_apart():
+    observation, _ = frames_of(replace(TINY, num_devices=20), 10, "exchanges")
+    shares = [Gibbs(hottest=h).detect(observation).history["exchanged"].mean() for h in (1.0, 0.7, 0.1)]
+    assert shares[0] == 1.0  # the same law on all rungs
+    assert shares[0] > shares[1] > shares[2] > 0
+    assert np.all(Gibbs(rungs=1).detect(observation).history["exchanged"] == 1)
+
+
+def test_a_ladder_leads_out_of_explanations_in_which_one_walker_stays():
+    # Three pilot symbols per speaker and weak noise: the genie is right everywhere, and what errs is stuck.
+    scenario = Scenario(num_devices=100, bits_per_device=2, pilot_length=30, num_antennas=4, snr_db=15.0)
+    observation, truth = frames_of(scenario, 16, "trap", 1)
+    walker, ladder = Gibbs(burn_in=60, sweeps=60, rungs=1), Gibbs()  # at the same cost
+    stuck = [
+        np.count_nonzero((d.detect(observation).labels != truth.symbols).sum(axis=1) > 3) for d in (walker, ladder)
+    ]
+    assert stuck[0] >= 2
+    assert stuck[1] == 0
 
 
 @pytest.mark.parametrize("snr_db", [20, 50, 90])
@@ -139,6 +159,9 @@ def assert_fewer(errors, others):
         ({"sweeps": 0}, "sweeps: got 0"),
         ({"burn_in": -1}, "burn_in: got -1"),
         ({"relocations": -1}, "relocations: got -1"),
+        ({"rungs": 0}, "rungs: got 0"),
+        ({"hottest": 0.0}, "hottest: got 0"),
+        ({"hottest": 1.5}, "hottest: got 1.5"),
     ],
 )
 def test_options_without_meaning_are_refused(options, message):
@@ -148,11 +171,12 @@ def test_options_without_meaning_are_refused(options, message):
 
 def test_two_configurations_never_share_a_name():
     configurations = [
-        Gibbs(chains=c, burn_in=b, sweeps=s, relocations=r, annealed=a, seed=i)
+        Gibbs(chains=c, burn_in=b, sweeps=s, relocations=r, rungs=k, hottest=h, annealed=a, seed=i)
         for c in (1, 2)
         for b in (0, 40)
         for s in (20, 50)
         for r in (0, 4)
+        for k, h in ((1, 0.55), (3, 0.55), (3, 0.7))
         for a in (False, True)
         for i in (0, 3)
     ]

@@ -44,7 +44,7 @@ from wirelesslab.mmtc.uplink import Observation
 
 CHANGED_PER_SWEEP = 0.35  # rank-one changes in a sweep of coordinate descent, per pilot: most powers stay at 0
 STEPS_PER_SPEAKER = 1.7  # of CL-MP that may move a power again
-CHANGES_PER_SPEAKER = 0.2  # labels that a sweep of a Gibbs sampler changes, where gains are known
+CHANGES_PER_SPEAKER = 0.2  # labels that a sweep of a Gibbs sampler changes on its usual rungs, where gains are known
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,7 +188,7 @@ def _covariance_matching(detector: CovarianceMatching, shape: Shape) -> float:
 
 @multiplications.register
 def _gibbs(detector: Gibbs, shape: Shape) -> float:
-    """K L M to start, then sweeps of all chains.
+    """K L M to start, then sweeps of all walkers of all chains.
 
     Each of them costs
 
@@ -203,7 +203,7 @@ def _gibbs(detector: Gibbs, shape: Shape) -> float:
     changes = 2 * shape.speakers * (CHANGES_PER_SPEAKER if shape.num_nodes == 1 else 1.0)
     sweep = k * m / 2 + shape.speakers * (length**2 + q * length) + changes * move
     sweep += detector.relocations * (length**2 + k * (length + m)) + shape.speakers * move / REBUILD_EVERY
-    return shape.product + detector.chains * (detector.burn_in + detector.sweeps) * sweep
+    return shape.product + detector.chains * detector.rungs * (detector.burn_in + detector.sweeps) * sweep
 
 
 @multiplications.register
