@@ -31,6 +31,17 @@ def test_powers_and_steps_are_those_of_the_oracle(cell, readjust):
         np.testing.assert_allclose(powers[frame], expected, atol=1e-8 * max(1.0, expected.max()))
 
 
+def test_where_all_speak_the_likeliest_pilot_still_comes_first():
+    # The prior odds are infinite then: they must not swallow the likelihood that ranks the pilots.
+    observation, _ = frames_of(Scenario(num_devices=20, pilot_length=16, activity_prob=1.0), 10, "all speak")
+    powers, _ = CovarianceMatching(readjust=False).powers(observation)
+    for frame in range(10):
+        expected, _ = covariance_matching_pursuit(
+            observation.received[frame], observation.pilots, observation.noise_power, -1e5, readjust=False, most=20
+        )
+        np.testing.assert_allclose(powers[frame], expected, atol=1e-8 * max(1.0, expected.max()))
+
+
 @pytest.mark.parametrize("snr_db", [20, 40, 60])
 def test_powers_are_those_of_the_oracle_when_noise_is_weak(snr_db):
     scenario = Scenario(num_devices=20, bits_per_device=1, pilot_length=30, num_antennas=4, snr_db=snr_db)

@@ -52,7 +52,7 @@ class CovarianceMatching:
         def work(part: slice) -> None:
             matching_pursuit(
                 cross_terms(adjoint, o.received[part], noise_power), energy, pilots, noise_power,
-                float(np.clip(price, -1e30, 1e30)), (3 if self.readjust else 1) * speakers, self.readjust,
+                float(np.clip(price, -1e6, 1e6)), (3 if self.readjust else 1) * speakers, self.readjust,
                 powers[part], steps[part],
             )  # fmt: skip
 
