@@ -1,6 +1,6 @@
 """How much faster is a net that has learned to do without filters or blocks, and what does that cost?
 
-wirelesslab run sparsity_speed     (some 45 minutes on two cores; --parts gemm: a minute; --quick: 20 seconds)
+wirelesslab run sparsity_speed     (some 45 minutes on two cores; --parts gemm: two minutes; --quick: 20 seconds)
 
 Expect: LeNet on drawn digits keeps its accuracy within half a point at some 7 % of the multiply-adds and is 4 times
 faster at batch 256. A ResNet-20 of half the usual width on weaves is 18 points better than a ResNet-8; with two blocks
@@ -9,8 +9,8 @@ a whole one that was trained as long. Blocks that group lasso on depth makes sma
 chance's, by 3.9 points (1.8 to 5.9): some of chance's choices are ruin, others harmless. A product without rows and
 columns, of which a tenth of the weights is left, is 8 to 10 times faster than the dense one, one image at a time as the
 paper counts, and 5.2 to 6.8 times faster than as many single weights in SciPy's CSR, which pays only where some 15 %
-or fewer are kept. Take CSR's weights four at a time and it is 3.1 to 3.6 times; with 64 images at once, where making the
-operands ready weighs more, 4.3 and 1.5 times.
+or fewer are kept. Take CSR's weights four at a time and it is 3.1 to 3.6 times; with 64 images at once, where making
+the operands ready weighs more, 4.3 and 1.5 times.
 Strengths are tuned on validation pictures, under seeds that are not used again; every net is compared with a dense one
 that was trained as long, at the same rates.
 """
