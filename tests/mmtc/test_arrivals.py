@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from tests.mmtc.cells import LIGHT, OVERLOADED, TINY, family, frames_of
 from tests.references.genie import exhaustive_map, genie_posteriors
@@ -28,7 +29,7 @@ from wirelesslab.mmtc import (
     uplink,
 )
 from wirelesslab.mmtc.detectors import AMP, Genie
-from wirelesslab.mmtc.limits import block_map_rates, why_no_closed_forms, why_no_limits
+from wirelesslab.mmtc.limits import block_map_rates, why_no_closed_forms, why_no_limits, with_limits
 from wirelesslab.mmtc.mixture import Mixture
 from wirelesslab.naming import build
 from wirelesslab.results import describe
@@ -314,6 +315,15 @@ def test_a_scenario_in_step_is_described_as_before_there_were_others():
     assert late["arrival"] == {"class": "Delayed", "max_delay_symbols": 2}
     assert late.keys() - describe(LIGHT).keys() == {"arrival"}
     assert json.dumps(late)
+
+
+def test_a_grid_says_why_closed_forms_do_not_hold_wherever_in_it_that_is():
+    laws = [Synchronous(), Delayed(max_delay_symbols=2)]
+    forms = with_limits(xr.Dataset(), LIGHT, {"snr_db": [0.0, 2.0], "arrival": laws})
+    assert forms.attrs["note"].startswith("at some points: Delayed arrival has no closed form")
+    assert np.isnan(forms["single_user"].values).tolist() == [[False, True], [False, True]]
+    assert with_limits(xr.Dataset(), LIGHT, {"arrival": laws[1:]}).attrs["note"].startswith("Delayed arrival")
+    assert "note" not in with_limits(xr.Dataset(), LIGHT, {"arrival": laws[:1]}).attrs
 
 
 def test_closed_forms_say_why_they_do_not_hold_and_the_genie_still_does():

@@ -203,6 +203,8 @@ def test_impossible_channels_are_refused():
         TDL(model="D", correlation_coefficient=0.5)
     with pytest.raises(ValueError, match="max_distance_m: got 5"):
         UMi(max_distance_m=5)
+    with pytest.raises(ValueError, match="max_distance_m: got inf, expected a finite number"):
+        UMi(max_distance_m=float("inf"))
     with pytest.raises(ValueError, match="indoor_prob: got 2"):
         RMa(indoor_prob=2)
     with pytest.raises(ValueError, match="num_antennas: got 3, expected a multiple"):

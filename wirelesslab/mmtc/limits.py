@@ -175,15 +175,18 @@ def with_limits(result: xr.Dataset, base: Scenario, over: Mapping[str, Sequence[
     forms do not hold, ``result.attrs["note"]`` says why, for tables and figures.
     """
     shape = tuple(len(values) for values in over.values())
-    lines = {name: np.empty(shape) for name in LIMITS}
+    lines, reasons = {name: np.empty(shape) for name in LIMITS}, []
     for at in np.ndindex(shape):
         point = {name: list(values)[i] for (name, values), i in zip(over.items(), at, strict=True)}
-        for name, value in limits(replace(base, **point)).items():
+        scenario = replace(base, **point)
+        reasons.append(why_no_closed_forms(scenario))
+        for name, value in limits(scenario).items():
             lines[name][at] = value
-    reasons = {why_no_closed_forms(replace(base, **{name: values[0] for name, values in over.items()}))} - {""}
+    somewhere = "" if all(reasons) else "at some points: "
+    note = somewhere + "; ".join(filter(None, dict.fromkeys(reasons))) if any(reasons) else ""
     styles = dict(zip(LIMITS, ("--", ":", "-."), strict=True))
     added = {
         name.replace(" ", "_"): (tuple(over), values, {"limit_of": "ser", "long_name": name, "linestyle": styles[name]})
         for name, values in lines.items()
     }
-    return result.assign(added).assign_attrs({"note": "; ".join(reasons)} if reasons else {})
+    return result.assign(added).assign_attrs({"note": note} if note else {})

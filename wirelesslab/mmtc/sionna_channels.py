@@ -186,6 +186,7 @@ class _SystemLevel(_BySionna):
         check.positive(
             carrier_hz=self.carrier_hz,
             min_distance_m=self.min_distance_m,
+            max_distance_m=self.max_distance_m,
             station_height_m=self.station_height_m,
             device_height_m=self.device_height_m,
         )
