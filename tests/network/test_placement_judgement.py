@@ -13,6 +13,7 @@ from wirelesslab.network.tasks.placement import Placement
 from wirelesslab.network.tasks.placement_judgement import LearnedPlacement, judge_placement, train_placement
 from wirelesslab.network.tasks.placement_rows import PlacementRows
 from wirelesslab.network.tasks.placement_services import PlacementConfig, placement_metro
+from wirelesslab.network.tasks.twin_sync_judgement import asked
 
 QUICK = PPO(discount=0.9, rollout=64, hidden=(32,))
 PLACES = train_placement(1, steps=4096, learner=QUICK)
@@ -54,6 +55,13 @@ def test_a_policy_places_on_a_topology_that_it_has_not_seen():
     assert np.isfinite(judged.learned).all()
 
 
+def test_a_place_that_is_no_number_is_refused_not_taken_for_the_first_host():
+    seen, info = Placement().reset(seed=1)
+    seen["nodes"][:, 2] = np.nan
+    with pytest.raises(ValueError, match="observation: "):
+        LearnedPlacement(PLACES)(seen, info)
+
+
 def test_policies_come_back_from_files(tmp_path):
     kept = load_policy(save_policy(PLACES, tmp_path / "places"), task="wirelesslab/Placement-v0")
     env = Placement()
@@ -62,8 +70,18 @@ def test_policies_come_back_from_files(tmp_path):
 
 
 def test_a_policy_of_another_task_is_refused():
-    with pytest.raises(ValueError, match="expected rows of 14 features"):
+    with pytest.raises(ValueError, match="got a policy of wirelesslab/AISlice-v0, expected one of wirelesslab/Placeme"):
         LearnedPlacement(RUNS)
+    with pytest.raises(ValueError, match="got a policy of wirelesslab/Handover-v0, expected"):
+        LearnedPlacement(replace(PLACES, task="wirelesslab/Handover-v0"))  # were it of as many features
+    with pytest.raises(
+        ValueError, match="got a policy of wirelesslab/Placement-v0, expected one of wirelesslab/AISlic"
+    ):
+        LearnedAISlice(PLACES, AISlice().config)
+    with pytest.raises(
+        ValueError, match="got a policy of wirelesslab/Placement-v0, expected one of wirelesslab/TwinSy"
+    ):
+        asked(PLACES)
     small = replace(AISlice().config, edge_operations_per_s=(1e12,), edge_propagation_s=(1e-4,))
     with pytest.raises(ValueError, match="72 choices, expected 24"):
         LearnedAISlice(RUNS, small)

@@ -133,6 +133,19 @@ class Trained:
             )
             raise ValueError(msg)
 
+    def must_be_of(self, *tasks: str) -> None:
+        """Refuse to be taken for a policy of other tasks.
+
+        Args:
+            tasks: Ids, of which its own must be one.
+
+        Raises:
+            ValueError: It is not.
+        """
+        if self.task not in tasks:
+            msg = f"trained: got a policy of {self.task}, expected one of {' or '.join(tasks)}; train one for this task"
+            raise ValueError(msg)
+
     def for_items(self, items: int) -> "Trained":
         """Return the same policy for another number of items: its net serves every row, however many there are.
 

@@ -43,6 +43,7 @@ class LearnedAISlice:
     """
 
     def __init__(self, trained: Trained, config: AISliceConfig) -> None:
+        trained.must_be_of(TASK, "wirelesslab/AISliceChoices-v0")
         sizes = (len(config.job.batches), len(config.job.coders), config.edges)
         if trained.interface.num_actions != np.prod(sizes):
             msg = f"trained: got a policy of {trained.task} with {trained.interface.num_actions} choices, "

@@ -65,19 +65,19 @@ class LearnedPlacement:
     """
 
     def __init__(self, trained: Trained) -> None:
-        shape = trained.interface.observation_shape
-        if len(shape) != 2 or shape[1] != len(FEATURES):
-            msg = (
-                f"trained: got a policy of {trained.task} that sees {shape}, expected rows of {len(FEATURES)} features"
-            )
+        trained.must_be_of(TASK, "wirelesslab/PlacementRows-v0")
+        if trained.interface.features != len(FEATURES):
+            msg = f"trained: got a policy that sees {trained.interface.features} features, expected {len(FEATURES)}"
             raise ValueError(msg)
         self.trained = trained
 
     def __call__(self, observation: Observation, info: Mapping[str, Any]) -> int:
         """See `placement_rules.Rule`."""
         del info
-        scores = self.trained.net(rows(observation))[:, 0]
-        return int(np.argmax(np.where(observation["action_mask"] == 1, scores, -np.inf)))
+        seen = rows(observation)
+        if len(seen) != self.trained.interface.size:
+            self.trained = self.trained.for_items(len(seen))
+        return int(self.trained.act(seen, observation["action_mask"]))
 
 
 def train_placement(

@@ -59,7 +59,12 @@ def trained(
 
 
 def asked(policy: Trained) -> Maker:
-    """Return a trained policy as a rule, for one environment or for many at once."""
+    """Return a trained policy as a rule, for one environment or for many at once.
+
+    Raises:
+        ValueError: It is of another task.
+    """
+    policy.must_be_of(*SETTING.interface.tasks)
 
     def rule(observation: NDArray[np.floating], _info: Mapping[str, object], /) -> NDArray[np.floating]:
         if observation.ndim == 2:
