@@ -20,6 +20,8 @@ from wirelesslab.array_files import WeightFileError
 from wirelesslab.network.learners import DQN, PPO, SAC, Keep, load_policy, train
 from wirelesslab.network.learners.keeping import state_of
 from wirelesslab.network.learners.training import interface_of
+from wirelesslab.network.tasks.admission_setting import LIGHT, LOPSIDED, AdmissionSetting
+from wirelesslab.network.tasks.admission_vector import AdmissionVector
 
 QUICK_DQN = DQN(
     hidden=(32,),
@@ -207,6 +209,14 @@ def test_a_checkpoint_that_is_damaged_or_of_another_training_is_refused(tmp_path
     keep.path.write_bytes(content[:-50])
     with pytest.raises(WeightFileError, match="holds no network"):
         train(QUICK_PPO, Chain(), steps=1_024, seed=1, keep=keep)
+
+
+def test_a_checkpoint_of_another_load_is_refused_though_all_shapes_are_alike(tmp_path):
+    keep = Keep(path=tmp_path / "training.npz")
+    light, lopsided = (AdmissionVector(4, AdmissionSetting(systems=(system,))) for system in (LIGHT, LOPSIDED))
+    train(QUICK_PPO, light, steps=512, seed=1, keep=keep)
+    with pytest.raises(WeightFileError, match=r"of another training .* setting AdmissionSetting"):
+        train(QUICK_PPO, lopsided, steps=512, seed=1, keep=keep)
 
 
 # --- what environments may and may not be ---------------------------------------------------------------

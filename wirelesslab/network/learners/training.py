@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wirelesslab import array_files, check
+from wirelesslab.array_files import WeightFileError
 from wirelesslab.network.learners.keeping import (
     Checkpoint,
     Keep,
@@ -256,7 +257,11 @@ class _Loop:
         self.resting = loop["resting"]
         self.learning.restore(kept.arrays)
         if kept.environment is not None:
-            restore_state(self.env, kept.environment)
+            try:
+                restore_state(self.env, kept.environment)
+            except ValueError as error:  # the task's id alone does not tell its settings
+                msg = f"checkpoint: it is of another training ({error}); go on with the same, or write elsewhere"
+                raise WeightFileError(msg) from None
             self.observations, self.masks = loop["observations"], loop["masks"]
         else:
             self.observations, self.masks = self._reset()
