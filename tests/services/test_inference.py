@@ -345,6 +345,7 @@ def test_memory_does_not_grow_with_time_when_few_records_are_kept():
         ({"deadline_s": -1.0}, "deadline_s"),
         ({"until_s": float("nan")}, "until_s"),
         ({"until_s": -1.0}, "until_s"),
+        ({"batching": Batching(max_size=8, max_wait_s=0.2), "deadline_s": 0.1}, "0.2 s for company.*lower max_wait_s"),
         ({"keep_records": -1}, "keep_records"),
         ({"device_operations_per_s": 0.0}, "device_operations_per_s"),
         ({"delivery": "inference"}, "expected a Delivery with the same clients"),

@@ -91,6 +91,7 @@ class Inference:
         self.slice = slice if isinstance(slice, str) else slice.name
         self.traffic, self.policy, self.batching = traffic, policy or AlwaysEdge(), batching or Batching()
         self.deadline_s, self.drop = inf if deadline_s is None else float(deadline_s), drop
+        self.batching.check_deadline(self.deadline_s)
         self.device_operations_per_s = None
         if device_operations_per_s is not None:
             speeds = np.broadcast_to(np.asarray(device_operations_per_s, float), (len(clients),))

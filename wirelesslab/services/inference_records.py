@@ -33,6 +33,16 @@ class Batching:
         check.positive_integer(max_size=self.max_size)
         check.within(0, np.finfo(float).max, max_wait_s=self.max_wait_s, overhead_s=self.overhead_s)
 
+    def check_deadline(self, deadline_s: float) -> None:
+        """Refuse a wait for company that alone would outlast a deadline: with few requests all would be late.
+
+        Raises:
+            ValueError: It would.
+        """
+        if self.max_size > 1 and self.max_wait_s >= deadline_s:
+            msg = f"batching: waits {self.max_wait_s:g} s for company, and an answer is of use for {deadline_s:g} s; "
+            raise ValueError(msg + "lower max_wait_s")
+
 
 @dataclass(slots=True)
 class Pending:
