@@ -99,7 +99,7 @@ def test_no_policy_at_all_beats_the_optimum(seed):
     assert OptimalAdmission.solve(small).reward_rate == pytest.approx(max(earned), rel=1e-8)
 
 
-@settings(deadline=None, derandomize=True, max_examples=40)
+@settings(max_examples=40)
 @given(
     capacity=st.integers(5, 20),
     demands=st.lists(st.integers(1, 5), min_size=1, max_size=3),

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from wirelesslab.network.fair_rates import max_min_rates, proportional_fair_rates, water_filling
 from wirelesslab.network.theory import line_rates
 
-STEADY = settings(deadline=None, derandomize=True, max_examples=60)
+SIXTY = settings(max_examples=60)
 
 
 def line(num_links):
@@ -33,7 +33,7 @@ def test_a_line_of_links_is_shared_as_theory_says(num_links):
         assert found == pytest.approx(np.array([long] + [short] * num_links), rel=1e-8)
 
 
-@STEADY
+@SIXTY
 @given(networks())
 def test_in_a_max_min_division_every_flow_has_a_full_link_on_which_nobody_is_faster(network):
     routes, capacities = network
@@ -47,7 +47,7 @@ def test_in_a_max_min_division_every_flow_has_a_full_link_on_which_nobody_is_fas
         assert bottlenecks.any()
 
 
-@STEADY
+@SIXTY
 @given(networks(), st.integers(0, 1000))
 def test_no_other_division_is_proportionally_better(network, seed):
     routes, capacities = network
@@ -87,7 +87,7 @@ def test_water_filling_meets_the_numbers_of_the_specification():
     assert np.log2(1 + gains * 2.5).sum() == pytest.approx(3.99965, abs=5e-6)
 
 
-@STEADY
+@SIXTY
 @given(seed=st.integers(0, 10_000), power=st.floats(0, 100))
 def test_water_stands_level_over_the_channels_that_are_used(seed, power):
     gains = np.random.default_rng(seed).exponential(size=(3, 5)) + 1e-3

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from wirelesslab.network.ledger import PARTS, AdmitWhatFits, KeepMargin, Ledger, parts
@@ -160,7 +160,6 @@ def test_every_step_is_on_record():
 STEPS = ("prepare", "admit", "activate", "deactivate", "modify", "terminate")
 
 
-@settings(deadline=None, derandomize=True)
 @given(st.lists(st.sampled_from(STEPS), max_size=12))
 def test_exactly_the_allowed_steps_are_possible(steps):
     life = network()
@@ -190,7 +189,6 @@ def test_a_snapshot_brings_everything_back():
     life.ledger.check()
 
 
-@settings(deadline=None, derandomize=True)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
 def test_shares_that_add_up_to_one_fit_together(raw):
     total = sum(raw) or 1.0

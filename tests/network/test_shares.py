@@ -21,7 +21,7 @@ from wirelesslab.network.shares import (
 from wirelesslab.network.slices import EMBB, URLLC, ResourceRatio
 
 RULES = [rule() for rule in SHARE_RULES]
-PATIENT = settings(deadline=None, derandomize=True, max_examples=50)  # the first example compiles the kernels
+FIFTY = settings(max_examples=50)
 ROUNDING = 1e-12  # sums of a few numbers of order 1 in double precision
 
 levels = st.one_of(st.just(0.0), st.floats(1e-6, 2.0))
@@ -51,7 +51,7 @@ def level_by_bisection(demands, weights, capacity):
 
 
 @pytest.mark.parametrize("rule", RULES, ids=repr)
-@PATIENT
+@FIFTY
 @given(demands=demands_of, capacity=st.floats(0, 3), seed=st.integers(0, 99))
 def test_nobody_gets_more_than_asked_and_nothing_wanted_stays_idle(rule, demands, capacity, seed):
     weights = np.random.default_rng(seed).uniform(0.1, 10, demands.shape[-1])
@@ -63,7 +63,7 @@ def test_nobody_gets_more_than_asked_and_nothing_wanted_stays_idle(rule, demands
 
 
 @pytest.mark.parametrize("rule", RULES, ids=repr)
-@PATIENT
+@FIFTY
 @given(demands=demands_of, seed=st.integers(0, 99))
 def test_every_cell_is_divided_as_if_it_were_alone(rule, demands, seed):
     rng = np.random.default_rng(seed)
@@ -74,14 +74,14 @@ def test_every_cell_is_divided_as_if_it_were_alone(rule, demands, seed):
 
 
 @pytest.mark.parametrize("rule", RULES, ids=repr)
-@PATIENT
+@FIFTY
 @given(demands=demands_of, capacity=st.floats(0.1, 3), more=st.floats(0, 2))
 def test_more_of_the_resource_takes_nothing_from_anybody(rule, demands, capacity, more):
     less_shares, more_shares = (rule.divide(demands, 1.0, c) for c in (capacity, capacity + more))
     assert (more_shares >= less_shares - ROUNDING).all()
 
 
-@PATIENT
+@FIFTY
 @given(demands=demands_of, capacity=st.floats(0, 3), seed=st.integers(0, 99))
 def test_weighted_shares_raise_one_water_level(demands, capacity, seed):
     weights = np.random.default_rng(seed).uniform(0.1, 10, demands.shape[-1])
@@ -89,7 +89,7 @@ def test_weighted_shares_raise_one_water_level(demands, capacity, seed):
     assert WeightedShares().divide(demands, weights, capacity) == pytest.approx(np.array(expected), abs=1e-10)
 
 
-@PATIENT
+@FIFTY
 @given(demands=demands_of, capacity=st.floats(0, 3))
 def test_equal_shares_are_weighted_shares_of_equal_weights_and_ignore_weights(demands, capacity):
     weights = np.arange(1.0, demands.shape[-1] + 1)
@@ -110,7 +110,7 @@ def test_proportional_shares_reward_who_asks_for_more():
     assert shares == pytest.approx(np.array([[0.25, 0.75], [0.2, 0.3]]))
 
 
-@PATIENT
+@FIFTY
 @given(demands=arrays(np.float64, 5, elements=levels), capacity=st.floats(0, 3))
 def test_who_is_less_urgent_changes_nothing_for_the_urgent(demands, capacity):
     rule = StrictPriority((3, 1, 1, 2, 3))
@@ -125,7 +125,7 @@ def test_who_is_less_urgent_changes_nothing_for_the_urgent(demands, capacity):
 
 
 @pytest.mark.parametrize("rule", RULES, ids=repr)
-@PATIENT
+@FIFTY
 @given(rows=ratio_rows, data=st.data())
 def test_reservations_are_kept_under_every_rule(rule, rows, data):
     ratios = table(rows)
@@ -148,7 +148,7 @@ def test_an_idle_dedicated_part_is_not_lent_but_an_idle_guarantee_is():
     assert reserved_shares(flood, [[0.0, 0.4, 1], [0, 0, 1]]) == pytest.approx(np.array([[0.0, 1.0]]))
 
 
-@PATIENT
+@FIFTY
 @given(mine=st.floats(0, 2), flood=st.floats(0, 100))
 def test_a_slice_of_its_own_is_untouched_by_any_flood(mine, flood):
     ratios = ratio_table((EMBB, URLLC), "radio")
@@ -163,7 +163,7 @@ def every_cell(demands, dedicated, minimum, maximum, weights, out):
         reserved_shares_of_cell(demands[cell], dedicated, minimum, maximum, weights, out[cell])
 
 
-@PATIENT
+@FIFTY
 @given(rows=ratio_rows, data=st.data())
 def test_the_kernel_of_one_cell_and_the_division_of_all_cells_agree_to_the_last_bit(rows, data):
     ratios = table(rows)
@@ -180,7 +180,7 @@ def test_inside_kernels_a_slice_without_weight_gets_its_guarantee_only():
     assert out == pytest.approx(np.array([[0.2, 0.8], [0.2, 0.0]]))
 
 
-@PATIENT
+@FIFTY
 @given(rows=ratio_rows, data=st.data())
 def test_a_greater_demand_is_never_given_less(rows, data):
     demands = data.draw(arrays(np.float64, len(rows), elements=levels))

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
@@ -14,7 +14,6 @@ from wirelesslab.stats import batch_means
 
 LOADS = (0.5, 0.8)
 NUM_JOBS = 1_500_000
-STEADY = settings(deadline=None, derandomize=True)
 
 
 def assert_meets(samples, expected):
@@ -98,7 +97,6 @@ def test_a_twin_with_lossy_periodic_updates_has_the_age_of_theory(loss):
     assert theory.periodic_age(2.0, 0.0, 0.3) == pytest.approx(1.3, rel=1e-12)
 
 
-@STEADY
 @given(servers=st.integers(1, 40), per_server=st.floats(0.01, 0.99))
 def test_erlangs_formulas_are_the_sums_over_states(servers, per_server):
     load = servers * per_server
@@ -108,7 +106,6 @@ def test_erlangs_formulas_are_the_sums_over_states(servers, per_server):
     assert theory.erlang_c(servers, load) == pytest.approx(waiting / (sum(terms[:-1]) + waiting), rel=1e-9)
 
 
-@STEADY
 @given(servers=st.integers(1, 60), load=st.floats(0.01, 100))
 def test_calls_of_one_unit_are_blocked_as_erlang_says(servers, load):
     blocking = theory.kaufman_roberts(servers, (1,), (load,)).blocking
