@@ -283,6 +283,13 @@ def test_show_of_an_unfinished_run_says_how_far_it_has_come(finished, door, tmp_
     assert re.search(r"num_devices=16, snr_db=-4.0: LMMSE \d+/\d+", ended)
 
 
+def test_show_of_an_unfinished_training_says_that_it_goes_on(door, tmp_path):
+    (tmp_path / "checkpoint-3.npz").write_bytes(b"")
+    ended = door("show", tmp_path)
+    assert ended.code == 0
+    assert "a training is on its way (checkpoint-3.npz); the same command goes on" in ended
+
+
 def test_ctrl_c_stops_a_run_with_exit_code_130_and_the_same_command_goes_on(tmp_path):
     words = [
         "run", SIMS[1], "--workers", "2", "--snr-db", "-4,0,4", "--num-devices", "16", "--pilot-length", "14",

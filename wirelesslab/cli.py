@@ -249,6 +249,12 @@ def show(folder: Path, redraw: bool) -> None:
             of_replicas = "experiment" in (read(journal)[0] or {})
             click.echo((replicas if of_replicas else study).progress_of(journal.parent))
         return
+    checkpoints = sorted(path.name for path in folder.glob("checkpoint*.npz"))
+    if checkpoints:
+        click.echo(
+            f"{folder}: a training is on its way ({', '.join(checkpoints)}); the same command goes on from there"
+        )
+        return
     known = sorted(str(path.parent) for path in Path("results").glob("*/summary.json"))
     hint = (
         f"; there is {', '.join(known)}"
