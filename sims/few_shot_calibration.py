@@ -29,10 +29,13 @@ from wirelesslab_sims._few_shots import (
     BASES,
     MAIN,
     NEAREST,
+    OURS,
     RULES,
     SAMPLED,
     SWEPT,
     TARGETS,
+    UNTUNED,
+    USUAL,
     Case,
     chosen_settings,
     world,
@@ -50,7 +53,11 @@ if TYPE_CHECKING:
 
 PARTS = ("conv4", "resnet12", "bends")
 NETS = PARTS[:2]
-RIVALS = (NEAREST, "power of shots, tuned", "power of both, tuned", "centred, tuned")  # over bends
+DISTRIBUTIONS = ("calibrated distributions", "calibrated distributions, tuned")
+RIVALS: Mapping[str, str] = {  # over bends, and where they are met
+    **dict.fromkeys((NEAREST, "power of shots, tuned", "power of both, tuned", "centred, tuned"), MAIN),
+    DISTRIBUTIONS[1]: SAMPLED[0],
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +78,8 @@ class Config:
         pictures: Of each class.
         episodes: Of related classes at one shot, in each world.
         fewer: Of everything else.
-        sampled: Of related classes once more, where calibrated distributions draw 750 samples of each class as
-            published; elsewhere they draw 20, which is a twentieth of the work and worth less.
+        sampled: Of each once more, where calibrated distributions draw 750 samples of each class as published;
+            elsewhere they draw 20, which is a twentieth of the work and worth less.
         tuning: Episodes of validation classes for each setting that is tried.
         ways: Numbers of classes of an episode, swept.
     """
@@ -87,7 +94,7 @@ class Config:
     pictures: int = 60
     episodes: int = 10_000
     fewer: int = 1000
-    sampled: int = 300
+    sampled: int = 200
     tuning: int = 300
     ways: tuple[int, ...] = (2, 5, 10, 16)
 
@@ -126,7 +133,7 @@ def main(config: Config, session: Session | None = None) -> "xr.Dataset":
         if part == "resnet12":
             cases, count = {part: replace(fewer, kind="resnet12")}, 1
         if part == "bends":
-            cases = {f"bend {bend:g}": replace(fewer, bend=bend, targets=(MAIN,)) for bend in config.bends}
+            cases = {f"bend {bend:g}": replace(fewer, bend=bend, targets=(MAIN, SAMPLED[0])) for bend in config.bends}
             count = config.bend_worlds
         several = session.replicate(world, cases, count, name=part)
         for place, name in enumerate(cases):
@@ -146,6 +153,11 @@ def parts_of(result: "xr.Dataset") -> list[str]:
 def targets_of(result: "xr.Dataset", part: str) -> list[str]:
     """Return what a part was judged on."""
     return [target for target in TARGETS if f"{part} {target} accuracy" in result]
+
+
+def rules_of(target: str) -> tuple[str, ...]:
+    """Return the rules that are told of: where samples are as many as published, few."""
+    return (NEAREST, *DISTRIBUTIONS, UNTUNED, OURS) if target in SAMPLED else RULES
 
 
 def episodes_of(result: "xr.Dataset", part: str, target: str) -> int:
@@ -180,7 +192,7 @@ def over_bends(result: "xr.Dataset", against: str) -> dict[float, dict[str, Any]
     bends = {f"bend {bend:g}": bend for bend in map(float, np.atleast_1d(_config_of(result).bends))}
     bends |= {NETS[0]: float(result.attrs["bend"])}
     found = {
-        bends[part]: compared(result, part, MAIN, "ours_minus", against)
+        bends[part]: compared(result, part, RIVALS[against], "ours_minus", against)
         for part in parts_of(result)
         if part in bends
     }  # fmt: skip
@@ -192,8 +204,8 @@ def table(result: "xr.Dataset") -> Table:
     rows = []
     for part in parts_of(result):
         for target in targets_of(result, part):
-            for place, rule in enumerate(RULES):
-                right = np.asarray(result[f"{part} {target} accuracy"])[:, place]
+            for rule in rules_of(target):
+                right = np.asarray(result[f"{part} {target} accuracy"])[:, RULES.index(rule)]
                 found = {what: compared(result, part, target, what, rule) for what in BASES}
                 above = f"{found['minus_nearest']['wholly above 0 in']}/{len(right)}"
                 row = [f"{part}: {target}", rule, f"{right.mean():.2f}"]
@@ -234,14 +246,16 @@ def _draw_rules(result: "xr.Dataset") -> "Figure":
     from matplotlib.figure import Figure
 
     part = parts_of(result)[0]
-    shown = [rule for rule in RULES if rule != NEAREST]
-    figure = Figure(figsize=(15.5, 8.8), layout="constrained")
-    axes = figure.subplots(2, 4, sharey=True)
-    for axis, target in zip((*axes[:, :3].ravel(), *axes[:, 3]), TARGETS, strict=True):
+    shown = [(rule, "") for rule in RULES if rule != NEAREST]
+    for rule in DISTRIBUTIONS:  # below what draws fewer samples
+        shown.insert(shown.index((rule, "")) + 1, (rule, ", 750 samples"))
+    figure = Figure(figsize=(12.5, 9.6), layout="constrained")
+    axes = figure.subplots(2, 3, sharey=True)
+    for axis, target in zip(axes.ravel(), USUAL, strict=True):
         axis.axvline(0, color="0.5", linewidth=1)
         low, high = 0.0, 3.0
-        for at, rule in enumerate(shown):
-            found = compared(result, part, target, "minus_nearest", rule)
+        for at, (rule, samples) in enumerate(shown):
+            found = compared(result, part, target + samples, "minus_nearest", rule)
             values = [one.value for one in found["worlds"]]
             color = COLORS[1] if rule.startswith("P3DC, scale") else COLORS[0] if rule.startswith("P3DC") else "0.35"
             axis.plot(values, [-at] * len(values), ".", color=color, alpha=0.5, markersize=5)
@@ -253,15 +267,15 @@ def _draw_rules(result: "xr.Dataset") -> "Figure":
             )  # fmt: skip
             low, high = min(low, *values), max(high, *values)
         accuracy = np.asarray(result[f"{part} {target} accuracy"])[:, RULES.index(NEAREST)].mean()
-        axis.set_title(f"{target};\nnearest neighbour {accuracy:.1f} %", fontsize=10)
+        axis.set_title(f"{target}; nearest neighbour {accuracy:.1f} %", fontsize=10)
         axis.set_xlim(low - 0.5, high + 0.5)
-        axis.set_yticks(-np.arange(len(shown)), shown, fontsize=8)
+        axis.set_yticks(-np.arange(len(shown)), [rule + samples for rule, samples in shown], fontsize=8)
         axis.grid(visible=True, axis="x", color="0.9")
     for axis in axes[1]:
         axis.set_xlabel("points of accuracy above nearest neighbour")
     figure.suptitle(
         f"{part}: means over {result[f'{part} base_accuracy'].size} worlds (dots) of bend {result.attrs['bend']:g}, "
-        "chosen where calibration gains most (other bends: next figure)\n95 % intervals: thick over episodes of these "
+        "chosen where calibration gains most (other bends: see there)\n95 % intervals: thick over episodes of these "
         "worlds, thin over worlds to come; filled: tuned on validation classes",
         fontsize=10,
     )
@@ -305,14 +319,15 @@ def _draw_bends(result: "xr.Dataset") -> "Figure":
     axis = figure.subplots()
     for place, rule in enumerate(RIVALS):
         found = over_bends(result, rule)
-        places = np.arange(len(found)) + 0.07 * (place - 1.5)
+        places = np.arange(len(found)) + 0.07 * (place - 2)
         for at, one in zip(places, found.values(), strict=True):
             for what, width in (("over worlds", 1.2), ("pooled", 4.0)):
                 if np.isfinite(one[what].low):
                     axis.plot([at, at], [one[what].low, one[what].high], color=COLORS[place], linewidth=width,
                               solid_capstyle="butt")  # fmt: skip
+        label = f"minus {rule}{', 750 samples' if rule in DISTRIBUTIONS else ''}"
         axis.plot(places, [one["pooled"].value for one in found.values()], color=COLORS[place], marker=MARKERS[place],
-                  label=f"minus {rule}", linestyle=":", linewidth=1)  # fmt: skip
+                  label=label, linestyle=":", linewidth=1)  # fmt: skip
     axis.axhline(0, color="0.5", linewidth=1)
     worlds, chosen = over_bends(result, NEAREST), float(result.attrs["bend"])
     names = [
@@ -361,8 +376,8 @@ def summary(result: "xr.Dataset") -> Mapping[str, Any]:
             found[f"{part}: {target}: episodes"] = {
                 "in each world": episodes_of(result, part, target), "sha256": [one.tobytes().hex() for one in pieces],
             }  # fmt: skip
-            for place, rule in enumerate(RULES):
-                right = mean(np.asarray(result[f"{part} {target} accuracy"])[:, place])
+            for rule in rules_of(target):
+                right = mean(np.asarray(result[f"{part} {target} accuracy"])[:, RULES.index(rule)])
                 entry: dict[str, Any] = {"accuracy": right._asdict()}
                 for what in BASES:
                     one = compared(result, part, target, what, rule)

@@ -66,7 +66,7 @@ def test_every_world_has_its_own_episodes_and_none_is_tuned_on():
     digests = [episodes.draw(labels).digest() for episodes in asked]
     # in a world, targets of as many shots share them: they are drawn among other pictures
     assert len(set(digests)) == 2 * 2 + 2 * 2
-    assert set(digests[:16]).isdisjoint(digests[16:])
+    assert set(digests[: 2 * len(TARGETS)]).isdisjoint(digests[2 * len(TARGETS) :])
 
 
 def test_a_case_takes_its_numbers_from_the_sim_s():
