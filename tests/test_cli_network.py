@@ -173,3 +173,12 @@ def test_a_disk_that_fills_up_at_the_end_names_the_file_and_leaves_none_half(doo
     one_line_error(door("simulate", short, "--out", out), r"cannot write .*parquet .No space left.*make room")
     assert not [path for path in out.iterdir() if path.name.startswith(".")]
     assert "it was killed before it could write" in Run.load(out).manifest["stopped"]
+
+
+def test_a_folder_with_somebody_else_s_manifest_is_refused_and_kept(door, short, tmp_path):  # noqa: F811
+    kept = '{"name": "my web page"}'
+    (tmp_path / "manifest.json").write_text(kept, encoding="utf-8")
+    (tmp_path / "flows.jsonl").write_text("mine", encoding="utf-8")
+    one_line_error(door("simulate", short, "--out", tmp_path), "holds a manifest.json that no simulation wrote")
+    assert (tmp_path / "manifest.json").read_text(encoding="utf-8") == kept
+    assert (tmp_path / "flows.jsonl").read_text(encoding="utf-8") == "mine"

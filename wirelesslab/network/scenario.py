@@ -291,6 +291,7 @@ class NetworkScenario:
 
         Raises:
             OSError: The folder cannot be written.
+            ValueError: It holds somebody else's manifest.json, which would be overwritten.
 
         When it is interrupted, or fails on the way, what has been computed is saved all the same, and
         ``manifest["stopped"]`` says when and why.
@@ -298,6 +299,7 @@ class NetworkScenario:
         written, network, until_s = None, None, self.data.until_s
         told = {"name": self.data.name, "until_s": until_s}
         if folder is not None:
+            _refuse_foreign(Path(folder))
             for name in self.files:  # of another run, perhaps of another scenario
                 (results.prepare_folder(folder) / name).unlink(missing_ok=True)
             killed = {"seed": self.data.seed, "stopped": "it was killed before it could write its tables"}
@@ -326,6 +328,17 @@ class NetworkScenario:
         if folder is not None:
             _keep(run, folder, report)
         return run
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Refuse a folder whose manifest.json is of anything but a simulation; a damaged one is written anew."""
+    try:
+        kept = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return
+    if not (isinstance(kept, dict) and "seed" in kept and kept.keys() & {"time_s", "stopped"}):
+        msg = f"out: {str(folder)!r} holds a manifest.json that no simulation wrote; choose another folder"
+        raise ValueError(msg)
 
 
 def _tell(run: Run, told: dict[str, Any]) -> Run:
