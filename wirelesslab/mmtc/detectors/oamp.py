@@ -36,8 +36,9 @@ class OAMP:
 
     Attributes:
         iterations: Linear steps at most.
-        damping: Share of the new X̂ and v in the next ones; 1 is undamped, and collapses in overload. 0.6 is our
-            choice, on other frames than those of tests and sims: .5 to .7 hardly differ.
+        damping: Share of the new X̂ and v in the next ones; 1 is undamped, and collapses in overload and where noise
+            is weak (v is predicted, not measured: once too small, it stays so). 0.6 is our choice, on other frames
+            than those of tests and sims: .5 to .7 hardly differ.
     """
 
     iterations: int = 20
