@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -434,3 +434,27 @@ def test_a_script_without_a_main_guard_is_told_so_instead_of_starting_processes_
     assert ended.returncode != 0
     assert "if __name__ == '__main__':" in ended.stderr
     assert notes(tmp_path / "log") == []
+
+
+class Together(Executor):
+    """Works only when three tasks wait, and hands all back at once: the first one without a result."""
+
+    _max_workers = 2
+
+    def __init__(self) -> None:
+        self.waiting: list[tuple[Future, Callable[..., Any], tuple]] = []
+
+    def submit(self, fn, /, *args, **kwargs):
+        self.waiting.append((Future(), fn, args))
+        if len(self.waiting) == 3:
+            (broken, _, _), *others = self.waiting
+            for future, work, its in others:
+                future.set_result(work(*its))
+            broken.set_exception(BrokenExecutor("gone"))
+        return self.waiting[-1][0]
+
+
+def test_what_came_back_beside_a_broken_task_is_in_the_journal(tmp_path):
+    with pytest.raises(StudyFailedError, match="a worker process died"):
+        study(over={"bias": [0.02, 0.1, 0.3]}).run(tmp_path, executor=Together())
+    assert len(records(tmp_path)) == 2

@@ -10,35 +10,26 @@ Batches may be computed in any order, by anybody, and some in vain: the result i
 
 import itertools
 import json
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from concurrent.futures import Executor
 from contextlib import ExitStack
 from dataclasses import fields, is_dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import numpy as np
 import xarray as xr
 
 from wirelesslab import check
-from wirelesslab.executors import (
-    InProcess,
-    StudyFailedError,
-    abandon,
-    concurrency,
-    local_executor,
-    refuse_in_worker,
-    result_of,
-)
+from wirelesslab.executors import StudyFailedError as StudyFailedError  # noqa: PLC0414
+from wirelesslab.executors import abandon, local_executor, refuse_in_worker
 from wirelesslab.journal import Journal, JournalError, difference, read
 from wirelesslab.results import describe, prepare_folder, provenance, tabulate, versions
 from wirelesslab.rng import canonical, stream
 from wirelesslab.schedule import Metrics, Point, Status
 from wirelesslab.schedule import Stop as Stop  # noqa: PLC0414  (part of this module's interface)
-from wirelesslab.stats import Count, Timing
-from wirelesslab.threads import one_thread
+from wirelesslab.study_runner import Runner, from_json, say
 
 JOURNAL = "journal.jsonl"
 
@@ -56,29 +47,6 @@ class Trial(Protocol):
     def __call__(self, config: Any, rng: np.random.Generator, /) -> Mapping[str, Metrics]:
         """Return counts per part and metric."""
         ...
-
-
-def run_batch(
-    trial: Trial, config: Any, seed: int, batch: int, names: frozenset[str]
-) -> tuple[dict[str, dict[str, Any]], float]:
-    """Run one batch on one thread; what a worker process does. Returns metrics as JSON, and seconds."""
-    if names:
-        trial = cast(Any, trial).only(names)
-    start = time.perf_counter()
-    with one_thread():
-        outcome = trial(config, stream(seed, "batch", batch))
-    return {part: _to_json(metrics) for part, metrics in outcome.items()}, time.perf_counter() - start
-
-
-def _to_json(metrics: Metrics) -> dict[str, Any]:
-    return {
-        name: {"seconds": m.seconds, "frames": m.frames} if isinstance(m, Timing) else m.to_json()
-        for name, m in metrics.items()
-    }
-
-
-def _from_json(metrics: Mapping[str, Any]) -> Metrics:
-    return {name: Timing(**m) if isinstance(m, dict) else Count.from_json(m) for name, m in metrics.items()}
 
 
 class Study:
@@ -194,7 +162,7 @@ class Study:
                 own = executor is None
                 pool = local_executor(self.trial, workers) if executor is None else executor
                 try:
-                    _Runner(self, points, pool, book, resumed, watch, fail_fast).run()
+                    Runner(self.trial, self.seed, points, pool, book, resumed, watch, fail_fast).run()
                 except BaseException:
                     if own:
                         abandon(pool)
@@ -228,118 +196,6 @@ class Study:
         return tabulate(rows, self.over, parts, attrs)
 
 
-class _Runner:
-    """Keeps an executor busy until every point is done."""
-
-    def __init__(
-        self,
-        study: Study,
-        points: list[Point],
-        executor: Executor,
-        book: Journal | None,
-        resumed: int,
-        watch: Callable[[Status], None] | None,
-        fail_fast: bool,
-    ) -> None:
-        self.study, self.points, self.executor = study, points, executor
-        self.book, self.watch, self.fail_fast = book, watch, fail_fast
-        self.start, self.batches, self.busy_seconds = time.perf_counter(), 0, 0.0
-        self.resumed = resumed
-        self.open = [point for point in points if not point.done]
-        self.summaries = {id(point): point.summary() for point in points}
-        self.workers = 1
-        self.pending: dict[Future[Any], tuple[Point, int]] = {}
-
-    def run(self) -> None:
-        try:
-            self._fill()
-            while self.pending:
-                finished, _ = wait(self.pending, return_when=FIRST_COMPLETED)
-                for future in finished:
-                    self._collect(future)
-                self._fill()
-            if self.watch is not None:
-                self.watch(self.status(self.points[-1], finished=True))
-        except BaseException:
-            for future in self.pending:
-                future.cancel()
-            raise
-
-    def _fill(self) -> None:
-        """Submit tasks, the points with the least in flight first, until the window is full."""
-        self.workers = concurrency(self.executor)  # a cluster grows and shrinks
-        # Enough queued work to hide the round trip; not so much that many batches are computed in vain.
-        window = 1 if isinstance(self.executor, InProcess) else 2 * self.workers
-        self.open = [point for point in self.open if not point.done]
-        while len(self.pending) < window:
-            for point in sorted(self.open, key=lambda p: len(p.in_flight)):
-                task = point.next_task()
-                if task is not None:
-                    break
-            else:
-                return
-            batch, names = task
-            point.in_flight[batch] = names
-            study = self.study
-            offered = names if hasattr(study.trial, "only") else frozenset()
-            future = self.executor.submit(run_batch, study.trial, point.config, study.seed, batch, offered)
-            self.pending[future] = (point, batch)
-
-    def _collect(self, future: Future[Any]) -> None:
-        point, batch = self.pending.pop(future)
-        names = point.in_flight.pop(batch)
-        try:
-            outcome, seconds = result_of(future, f"{_say(point.values)}, batch {batch}")
-        except StudyFailedError:
-            raise
-        except Exception as error:
-            self._fail(point, batch, names, error)
-            return
-        expected = names or (point.parts or outcome).keys()
-        if not expected <= outcome.keys():
-            lacking = ", ".join(sorted(set(expected) - outcome.keys()))
-            self._fail(point, batch, names, ValueError(f"trial: returned nothing for {lacking}, which was asked for"))
-            return
-        self.batches += 1
-        self.busy_seconds += seconds
-        if self.book is not None:
-            values = {name: describe(value) for name, value in point.values.items()}
-            self.book.append({"point": values, "batch": batch, "seconds": round(seconds, 6), "counts": outcome})
-        point.add(batch, {name: _from_json(metrics) for name, metrics in outcome.items()})
-        self._report(point)
-
-    def _report(self, point: Point) -> None:
-        if self.fail_fast and point.failure is not None:
-            msg = f"grid point {_say(point.values)}, batch {point.failure.batch} failed: {point.failure.error}"
-            raise StudyFailedError(msg)
-        if self.watch is not None:
-            self.watch(self.status(point))
-
-    def _fail(self, point: Point, batch: int, names: frozenset[str], error: Exception) -> None:
-        message = f"{type(error).__name__}: {error}"
-        point.fail(batch, names, message)
-        self._report(point)
-
-    def status(self, latest: Point, *, finished: bool = False) -> Status:
-        self.summaries[id(latest)] = latest.summary()
-        each = self.busy_seconds / self.batches if self.batches else 0.0
-        known, parts, errors, seconds, unknown = map(sum, zip(*self.summaries.values(), strict=True))
-        left = (seconds + unknown * each) / self.workers
-        return Status(
-            batches=self.batches,
-            resumed=self.resumed,
-            curves_done=int(known),
-            curves=int(max(parts, len(self.points))),
-            errors=int(errors),
-            seconds=time.perf_counter() - self.start,
-            busy_seconds=self.busy_seconds,
-            seconds_left=left if self.batches else None,
-            failures=tuple(p.failure for p in self.points if p.failure is not None),
-            latest=latest.values,
-            finished=finished,
-        )
-
-
 def progress_of(folder: str | Path) -> str:
     """Return how far the unfinished study in `folder` has come, from its journal alone."""
     header, records, _ = read(Path(folder) / JOURNAL)
@@ -358,7 +214,7 @@ def progress_of(folder: str | Path) -> str:
             f"{name} {part.primary(stop).errors}/{part.primary(stop).attempts}{'' if part.done else ' …'}"
             for name, part in (point.parts or {}).items()
         ]
-        lines.append(f"{_say(point.values)}: {', '.join(known) or 'nothing yet'}")
+        lines.append(f"{say(point.values)}: {', '.join(known) or 'nothing yet'}")
     done = sum(part.done for point in points for part in (point.parts or {}).values())
     total = sum(len(point.parts or {}) for point in points)
     further = "the study is complete" if done == total else "… goes on: the same command goes on from here"
@@ -385,7 +241,7 @@ def _replay(records: Sequence[Mapping[str, Any]], points: Sequence[Point], parts
                 )
                 raise JournalError(msg)
         elif (point := by_key.get(_key(record["point"]))) is not None:
-            wanted = {n: _from_json(m) for n, m in record["counts"].items() if not parts or n in parts}
+            wanted = {n: from_json(m) for n, m in record["counts"].items() if not parts or n in parts}
             point.add(record["batch"], wanted)
             used += 1
     return used
@@ -426,7 +282,3 @@ def describe_trial(trial: Any) -> Any:
         return describe(trial)
     name = getattr(trial, "__qualname__", "<instance>")
     return None if "<" in name else {"function": f"{trial.__module__}.{name}"}
-
-
-def _say(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in values.items()) or "(the only point)"
