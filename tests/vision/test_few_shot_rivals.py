@@ -73,7 +73,9 @@ def test_a_power_is_taken_of_shots_and_of_queries_only_if_asked(both):
     )
 
 
-@pytest.mark.parametrize(("shots", "d", "strength"), [(1, 64, 1.0), (1, 3, 1.0), (5, 40, 10.0), (26, 110, 0.1)])
+@pytest.mark.parametrize(
+    ("shots", "d", "strength"), [(1, 64, 1.0), (1, 3, 1.0), (5, 40, 10.0), (26, 110, 0.1), (112, 110, 0.1)]
+)
 def test_logistic_regression_on_all_episodes_at_once_is_scikit_learn_s(shots, d, strength):
     from sklearn.linear_model import LogisticRegression as OneByOne
 

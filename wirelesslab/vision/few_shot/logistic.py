@@ -35,6 +35,7 @@ MEMORY = 20  # pairs that L-BFGS keeps: weak regularisation of nearly separable 
 HALVINGS = 12  # of a step
 WIDENED = 4.0  # times the mean diagonal, for the first step in many dimensions (our choice)
 FEW_DIMENSIONS = 100  # up to which a matrix is inverted
+MORE_DIMENSIONS, PER_DIMENSION = 256, 4  # up to which it is for so many samples each: that costs less than more steps
 REPACK = 0.7  # share of episodes still going at which those that have arrived leave the arrays
 SUFFICIENT = 1e-4  # share of the promised decrease that a step must keep (Armijo)
 
@@ -201,7 +202,7 @@ def _start(samples: Floats, strength: float) -> Floats:
     Samples are centred, so the bias has no part in the rest.
     """
     episodes, num, d = samples.shape
-    if d > FEW_DIMENSIONS:
+    if d > (MORE_DIMENSIONS if num >= PER_DIMENSION * d else FEW_DIMENSIONS):
         mean = 1 + strength / 2 * np.einsum("end,end->e", samples, samples) * WIDENED / num
         found = np.repeat(1 / mean[:, None, None], d + 1, axis=-1).astype(samples.dtype)
         found[..., d] = 2 / (strength * num)
