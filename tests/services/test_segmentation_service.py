@@ -98,6 +98,8 @@ def test_a_mask_is_right_only_when_rare_classes_are_found():
     np.testing.assert_array_equal(GoodMask(0.6)(lazy, data), [True, False, False])
     np.testing.assert_array_equal(GoodMask(0.48)(lazy, data), [True, True, False])  # (0.96 + 0) / 2
     np.testing.assert_array_equal(GoodMask(1.0)(np.where(masks == IGNORED, 0, masks), data), [True, True, False])
+    with pytest.raises(ValueError, match=r"got truth of nothing, expected 'pixel_labels' among it; masks are"):
+        GoodMask()(lazy, Data(data.images, data.labels, data.classes))
     with pytest.raises(ValueError, match=r"least: got 60, .*write 60 % as 0.6"):
         GoodMask(60)
 

@@ -46,7 +46,9 @@ class GoodMask:
 
     def __call__(self, predicted: Any, data: Data) -> NDArray[np.bool_]:
         """Return where masks, shape (images, h, w), are right, shape (images,)."""
-        check.one_of(data.truth, truth="pixel_labels")
+        if "pixel_labels" not in data.truth:
+            msg = f"data: got truth of {sorted(data.truth) or 'nothing'}, expected 'pixel_labels' among it; masks are "
+            raise ValueError(msg + "judged by GoodMask, classes of whole images by the default judge")
         counts = PixelCounts.of(predicted, data.truth["pixel_labels"], data.num_classes)
         there = counts.there > 0
         iou = counts.both / np.maximum(counts.there + counts.said - counts.both, 1)
