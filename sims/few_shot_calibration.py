@@ -80,7 +80,7 @@ class Config:
         episodes: Of related classes at one shot, in each world.
         fewer: Of everything else.
         sampled: Of each once more, where calibrated distributions draw 750 samples of each class as published;
-            elsewhere they draw 20, which is a twentieth of the work and worth less.
+            elsewhere, and when settings are chosen, they draw 20, which is a twentieth of the work and worth less.
         tuning: Episodes of validation classes for each setting that is tried.
         ways: Numbers of classes of an episode, swept.
     """
