@@ -136,13 +136,13 @@ def test_it_errs_less_than_amp_and_covariance_and_hardly_more_than_the_genie():
     scenario = Scenario(num_devices=100, bits_per_device=2, pilot_length=30, num_antennas=4, snr_db=0.0)
     errors = {}
     for draw in range(8):
-        observation, truth = simulate(scenario, stream(2301, "N100 Q4 L30 M4, 0 dB", draw), num_frames=40)
+        observation, truth = simulate(scenario, stream(2301, "N100 Q4 L30 M4, 0 dB", draw), num_frames=20)
         for detector in (Gibbs(), AMP(), Covariance(), Genie(truth)):
             errors.setdefault(detector.name, []).append(symbol_errors(detector.detect(observation), truth).errors)
     gibbs = np.array(errors.pop("Gibbs"))
     for other in ("AMP block", "covariance"):
         assert_fewer(gibbs, np.array(errors[other]))
-    assert gibbs.sum() <= 2 * sum(errors["genie"])  # who is told the labels of all others
+    assert gibbs.sum() <= 1.5 * sum(errors["genie"])  # who is told the labels of all others
 
 
 def assert_fewer(errors, others):
