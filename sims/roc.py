@@ -8,7 +8,7 @@ operating characteristic and how far the posteriors can be believed (ECE, the ex
 points are mismatched and one has devices that wake in clusters.
 
 Expect: the rates that were asked for are kept by every detector at every point, within intervals that are clustered by
-cell: 185 of 192 hold. One in twenty may miss by chance, about ten, and those that do come in groups, for detectors
+cell: 186 of 192 hold. One in twenty may miss by chance, about ten, and those that do come in groups, for detectors
 share the frames and the first four points the air as well (AMP, which does not read σ², is twice the same). A wrong ε
 ruins posteriors, and learned thresholds make up for it where ε only enters the decision (covariance, LMMSE); plain AMP
 iterates with it and loses the characteristic itself. Told 6 dB too much noise, covariance misses four to six times as
