@@ -33,12 +33,12 @@ GROUPS = ("mIoU", "head mIoU", "common mIoU", "tail mIoU", "pixel accuracy")
 GEOMETRY = ("NC1", "NC2 norms", "NC2 cosines", "ETF deviation", "NC3")
 SHOWN = 4  # pictures whose masks are kept
 METHODS: Mapping[str, tuple[str, tuple[float, ...]]] = {  # a parameter of each, and what is tried; as many for all
-    "center collapse": ("weight", (0.05, 0.1, 0.3)),
-    "weighted": ("power", (0.25, 0.5, 1.0)),
-    "focal": ("gamma", (0.5, 1.0, 2.0)),
-    "logit adjusted": ("tau", (0.25, 0.5, 1.0)),
-    "dice": ("cross_entropy", (0.3, 1.0, 3.0)),
-    "lovasz": ("cross_entropy", (0.3, 1.0, 3.0)),
+    "center collapse": ("weight", (0.05, 0.1, 0.3, 1.0)),
+    "weighted": ("power", (0.25, 0.35, 0.5, 1.0)),
+    "focal": ("gamma", (0.5, 1.0, 1.5, 2.0)),
+    "logit adjusted": ("tau", (0.25, 0.35, 0.5, 1.0)),
+    "dice": ("cross_entropy", (0.03, 0.1, 0.3, 1.0)),
+    "lovasz": ("cross_entropy", (0.03, 0.1, 0.3, 1.0)),
 }
 ABLATIONS: Mapping[str, Mapping[str, Any]] = {  # of center collapse, at its weight
     "prior off": {"prior": None},
@@ -46,7 +46,11 @@ ABLATIONS: Mapping[str, Mapping[str, Any]] = {  # of center collapse, at its wei
     "frozen projection": {"projection": "frozen_random"},
     "learned projection": {"projection": "learned"},
 }
-TOGETHER = "collapse and weights"  # center collapse beside weighted cross entropy, each at its own chosen value
+# Center collapse beside the loss of another method, which has its own chosen value: what is tried of the weight; where
+# nothing is, it is what center collapse has alone.
+TOGETHER: Mapping[str, tuple[str, tuple[float, ...]]] = {
+    "collapse and weights": ("weighted", ()), "collapse and dice": ("dice", (0.01, 0.03, 0.1, 0.3)),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,14 +60,14 @@ class Case:
     Attributes:
         net: "unet", "deeplab" or "points".
         method: "cross entropy", one of `METHODS` or of `ABLATIONS`, or `TOGETHER`.
-        value: Of the method's parameter.
+        value: Of the method's parameter; of center collapse's weight in `TOGETHER`.
         steps: Of training.
         rate: Of Adam at its beginning; it falls along half a cosine.
         train: Pictures (or rooms) to learn from.
         validation: Pictures for choices.
         test: Pictures for the last word.
         purpose: Keeps the seeds of tuning and of the final runs apart.
-        power: Of the weights of `TOGETHER`.
+        other: Of the parameter of the loss beside it in `TOGETHER`.
     """
 
     net: Any
@@ -75,7 +79,7 @@ class Case:
     validation: int
     test: int
     purpose: str = "final"
-    power: float = 0.0
+    other: float = 0.0
 
 
 def trained(case: Case, seed: int) -> Figures:
@@ -110,11 +114,10 @@ def segmenter(case: Case, data: Data) -> Segmenter:
         "weighted": WeightedCrossEntropy, "focal": Focal, "logit adjusted": LogitAdjusted, "dice": Dice,
         "lovasz": Lovasz,
     }  # fmt: skip
-    loss = losses[case.method](**{METHODS[case.method][0]: case.value}) if case.method in losses else CrossEntropy()
-    if case.method == TOGETHER:
-        loss = WeightedCrossEntropy(power=case.power)
+    name, value = (TOGETHER[case.method][0], case.other) if case.method in TOGETHER else (case.method, case.value)
+    loss = losses[name](**{METHODS[name][0]: value}) if name in losses else CrossEntropy()
     collapse = None
-    if case.method in ("center collapse", TOGETHER, *ABLATIONS):
+    if case.method in ("center collapse", *TOGETHER, *ABLATIONS):
         collapse = CenterCollapse(weight=case.value, **ABLATIONS.get(case.method, {}))
     return Segmenter(
         net=case.net, num_classes=data.num_classes, shape=tuple(data.images.shape[1:]), loss=loss, collapse=collapse,
