@@ -8,8 +8,9 @@ classifier of centers in place of the simplex; behind a projection that is froze
 practitioner would hold against imbalance; center collapse beside weighted cross entropy and beside Dice is tried, too.
 Each method's own parameter is chosen by mIoU on validation pictures, under seeds that are not used again, of as many
 trials for each; variants of center collapse take its weight, but beside Dice it is chosen anew. A DeepLab-like net and
-a point net in rooms, at the default weight, are smaller parts that are told but not judged. Trainings are short, of
-nine passes over the pictures: how much of a gain is only learning sooner is not told.
+a point net in rooms, at the default weight, are smaller parts that are told but not judged. Trainings are short, nine
+passes over the pictures, and have not converged: in twice the steps cross entropy's own tail came 12.8 points higher
+under the first seed. Center collapse at the same weight was 7.0 points above it there (8.5 at the usual length).
 
 Expect: center collapse brings class means nearer to the simplex, to 0.36 (0.33 to 0.39) of cross entropy's deviation,
 and the tail 8.4 points of IoU (7.1 to 9.7), at 0.3 (0.1 to 0.5) for the head and 1.0 (0.1 to 1.8) for common classes.
