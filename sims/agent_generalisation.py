@@ -77,7 +77,7 @@ class Config:
         steps_share: Part of the usual steps of each training.
         total_loads: Of two slices together, parts of the link; trained between 0.35 and 0.8.
         splits: Parts of the heavier slice at a total load of 0.7, beside 6/7; trained with any.
-        phase_steps: Steps of 50 mean service times after which loads are exchanged; trained with 150 on average.
+        phase_steps: Steps of 50 mean service times after which loads are exchanged; trained with 60 on average.
         short_phase_steps: The same where loads move fast.
         rounds: How often each slice is the heavier one while jobs are counted.
         num_twins: Numbers of twins, one message a second for each on average; trained with 16.
