@@ -75,9 +75,9 @@ class Case:
     ways: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        check.positive_integer(
-            episodes=self.episodes, fewer=self.fewer, sampled=self.sampled, tuning=self.tuning, epochs=self.epochs
-        )  # fmt: skip
+        check.positive_integer(tuning=self.tuning, epochs=self.epochs)
+        for name in ("episodes", "fewer", "sampled"):  # two at least, or there is no interval
+            check.within(2, float("inf"), **{name: getattr(self, name)})
 
     def characters(self, *, related: bool) -> Characters:
         """Return the world's law."""

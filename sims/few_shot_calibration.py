@@ -103,6 +103,10 @@ class Config:
         check.positive_integer(worlds=self.worlds, bend_worlds=self.bend_worlds)
         for name in self.parts:
             check.one_of(PARTS, parts=name)
+        if self.bend in self.bends:
+            msg = f"bends: got {self.bends}, expected others than the {self.bend} of conv4's worlds; leave it out"
+            raise ValueError(msg)
+        case_of(self)  # refuses what it cannot judge before an hour of training
 
 
 QUICK: Mapping[str, Any] = {

@@ -423,8 +423,10 @@ def test_a_folder_that_holds_another_sim_s_result_is_refused_and_kept(finished, 
 
 def test_a_damaged_result_is_named_when_it_is_to_be_drawn_again(finished, door, tmp_path):
     shutil.copytree(finished[SIMS[1]], tmp_path / "r")
-    (tmp_path / "r" / "result.nc").write_bytes((finished[SIMS[1]] / "result.nc").read_bytes()[:300])
-    one_line_error(door("show", "--redraw", tmp_path / "r"), r"result: .*result\.nc is damaged .*run the sim again")
+    whole = (finished[SIMS[1]] / "result.nc").read_bytes()
+    for harmed in (whole[:300], whole[: len(whole) // 2], whole[:-100]):
+        (tmp_path / "r" / "result.nc").write_bytes(harmed)
+        one_line_error(door("show", "--redraw", tmp_path / "r"), r"result: .*result\.nc is damaged .*run the sim again")
 
 
 @pytest.mark.parametrize(("kilobytes", "lacking"), [(16, "result.nc"), (48, "ser.png")])

@@ -182,3 +182,6 @@ def test_a_folder_with_somebody_else_s_manifest_is_refused_and_kept(door, short,
     one_line_error(door("simulate", short, "--out", tmp_path), "holds a manifest.json that no simulation wrote")
     assert (tmp_path / "manifest.json").read_text(encoding="utf-8") == kept
     assert (tmp_path / "flows.jsonl").read_text(encoding="utf-8") == "mine"
+    (tmp_path / "manifest.json").unlink()
+    one_line_error(door("simulate", short, "--out", tmp_path), r"holds flows\.jsonl but no manifest\.json")
+    assert (tmp_path / "flows.jsonl").read_text(encoding="utf-8") == "mine"

@@ -176,3 +176,16 @@ def test_provenance_names_versions_command_and_time(monkeypatch):
     found = results.provenance()
     assert found["command"] == "wirelesslab run 'a sim'"
     assert set(results.PACKAGES) < set(json.loads(found["versions"]))
+
+
+@pytest.mark.parametrize(
+    ("found", "told"), [(KeyError("no such object"), ValueError), (PermissionError("not yours"), PermissionError)]
+)
+def test_what_the_reader_stumbles_on_in_a_damaged_file_is_told_as_damage(monkeypatch, tmp_path, found, told):
+    def stumbles(*_, **__):
+        raise found
+
+    (tmp_path / "result.nc").write_bytes(b"scrambled in the middle")
+    monkeypatch.setattr(xr, "open_dataset", stumbles)
+    with pytest.raises(told, match="is damaged" if told is ValueError else "not yours"):
+        load(tmp_path)

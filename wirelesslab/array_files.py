@@ -82,9 +82,9 @@ def replace(path: Path, content: bytes) -> None:
     Raises:
         OSError: It cannot be written; the file that was there is as it was.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with beside.open("wb") as file:
             file.write(content)
             file.flush()

@@ -190,6 +190,7 @@ def load(folder: str | Path) -> xr.Dataset:
 
     Raises:
         FileNotFoundError: There is no result.
+        PermissionError: It may not be read.
         ValueError: The file is damaged.
     """
     path = Path(folder)
@@ -202,7 +203,9 @@ def load(folder: str | Path) -> xr.Dataset:
     try:
         with xr.open_dataset(path, engine="h5netcdf") as result:
             return result.load()
-    except (OSError, RuntimeError) as error:
+    except PermissionError:
+        raise
+    except (OSError, RuntimeError, KeyError, ValueError, AttributeError, TypeError) as error:  # as HDF5 finds it
         msg = f"result: {path} is damaged ({error}); run the sim again, what its journal holds is not computed again"
         raise ValueError(msg) from error
 

@@ -179,7 +179,7 @@ def run_sim(sim: Sim | ModuleType, name: str, config: Any, session: Session) -> 
     Raises:
         ValueError: The folder holds the result of something else.
         OSError: The folder cannot be written to.
-        StudyFailedError: Every grid point failed.
+        StudyFailedError: Every grid point failed, a replica did, or a worker died.
     """
     start = time.perf_counter()
     if session.out is not None:

@@ -176,6 +176,8 @@ def test_worlds_count_alike_in_a_pooled_mean_and_its_interval_keeps_its_word():
     one = np.arange(5.0)
     assert pooled([one]) == pytest.approx(mean(one))
     assert stratified([2.0], [one.std(ddof=1) / np.sqrt(5)], 5) == pytest.approx(mean(one))
+    with pytest.raises(ValueError, match="errors: "):
+        stratified([2.0, 3.0], [0.1, float("nan")], 5)
     assert pooled([np.zeros(4), np.zeros(4)])[:3] == (0.0, 0.0, 0.0)
     with pytest.raises(ValueError, match="fewer than 2 episodes"):
         pooled([one, [1.0]])

@@ -86,3 +86,11 @@ def test_a_world_is_computed_on_one_thread_whatever_the_machine_has(monkeypatch)
     with pytest.raises(InterruptedError):  # before anything is computed
         world(case_of(Config()), 1)
     assert asked == [1]  # with two, a net's last bits differ
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"), [({"sampled": 1}, "sampled: got 1"), ({"fewer": 1}, "fewer"), ({"bends": (0.08, 0.2)}, "bends")]
+)
+def test_what_could_not_be_told_is_refused_before_an_hour_of_training(wrong, words):
+    with pytest.raises(ValueError, match=words):
+        Config(**wrong)

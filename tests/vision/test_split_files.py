@@ -152,6 +152,7 @@ def rewritten(file, old, new):
         (lambda root: rewritten(root / "test.csv", "00000011", "00000010"), "expected a new filename"),
         (lambda root: rewritten(root / "test.csv", "00000011", "00000001"), "00000001.png, which is in train.csv too"),
         (lambda root: rewritten(root / "test.csv", "00000011", "../x"), "expected one below the folder"),
+        (lambda root: rewritten(root / "test.csv", "yew", "../yew"), r"got the label '\.\./yew', expected one"),
         (lambda root: (root / "val.csv").write_text("filename,label\n", encoding="utf-8"), "got no row"),
     ],
 )  # fmt: skip

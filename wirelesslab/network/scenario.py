@@ -5,7 +5,7 @@ scheduler, topology, plan and failure is called by its name in snake case.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -291,7 +291,7 @@ class NetworkScenario:
 
         Raises:
             OSError: The folder cannot be written.
-            ValueError: It holds somebody else's manifest.json, which would be overwritten.
+            ValueError: It holds somebody else's files, which would be overwritten.
 
         When it is interrupted, or fails on the way, what has been computed is saved all the same, and
         ``manifest["stopped"]`` says when and why.
@@ -299,7 +299,7 @@ class NetworkScenario:
         written, network, until_s = None, None, self.data.until_s
         told = {"name": self.data.name, "until_s": until_s}
         if folder is not None:
-            _refuse_foreign(Path(folder))
+            _refuse_foreign(Path(folder), self.files)
             for name in self.files:  # of another run, perhaps of another scenario
                 (results.prepare_folder(folder) / name).unlink(missing_ok=True)
             killed = {"seed": self.data.seed, "stopped": "it was killed before it could write its tables"}
@@ -319,21 +319,28 @@ class NetworkScenario:
                 stopped = {"stopped": f"it was {why}, at {network.now_s:.6g} of {until_s:g} s"}
                 _keep(_tell(run_of(network), told | stopped), folder, report)
             raise
-        finally:
+        else:
+            if watch is not None:
+                watch(until_s, until_s)
+            _tell(run, told)
+            if folder is not None:
+                _keep(run, folder, report)
+        finally:  # after the tables are kept, for a full disk may refuse the trace's last lines
             if written is not None:
                 written.close()
-        if watch is not None:
-            watch(until_s, until_s)
-        _tell(run, told)
-        if folder is not None:
-            _keep(run, folder, report)
         return run
 
 
-def _refuse_foreign(folder: Path) -> None:
-    """Refuse a folder whose manifest.json is of anything but a simulation; a damaged one is written anew."""
+def _refuse_foreign(folder: Path, files: Iterable[str]) -> None:
+    """Refuse a folder of which a simulation would overwrite what no simulation wrote; a damaged manifest is of one."""
     try:
         kept = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        theirs = [name for name in files if (folder / name).exists()]
+        if theirs:
+            msg = f"out: {str(folder)!r} holds {theirs[0]} but no manifest.json of a simulation, and it would be "
+            raise ValueError(msg + "overwritten; choose another folder") from None
+        return
     except (OSError, ValueError):
         return
     if not (isinstance(kept, dict) and "seed" in kept and kept.keys() & {"time_s", "stopped"}):

@@ -102,9 +102,11 @@ class Trace:
         if not self._closed:
             self._closed = True
             try:
-                self._file.write("\n]}\n")
-                if not isinstance(self._file, io.StringIO):
-                    self._file.close()
+                try:
+                    self._file.write("\n]}\n")
+                finally:
+                    if not isinstance(self._file, io.StringIO):
+                        self._file.close()
             except OSError as error:
                 raise cannot_write(Path(self._path or ""), error) from error
 

@@ -77,6 +77,7 @@ class ServedModel:
 
     def __post_init__(self) -> None:
         check.positive(operations=self.operations)
+        check.array(self.right, (None,), "images", name="right")
         if not self.name or np.asarray(self.right).dtype != bool or not len(self.right):
             msg = f"name, right: got {self.name!r} and {np.asarray(self.right).dtype} of {len(self.right)}, expected a "
             raise ValueError(msg + "name, and whether the answer is right, a bool for each of at least one image")

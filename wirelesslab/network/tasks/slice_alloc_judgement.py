@@ -28,7 +28,8 @@ TASK = "wirelesslab/SliceAllocReduced-v0"
 WORLD = LinkWorld()
 # Rewards beside one queue for all: chance is a third, and the best policy the same. Phases are much shorter than those
 # it is judged by: after a change each step that it waits costs more than all the noise of one window, and with phases
-# of 150 steps it saw too few changes (in the model, on validation: 5.0 % from the square root told, now 2.6 and 3.9).
+# of 150 steps it saw too few changes (in the model, on validation: 5.0 % from the square root told, one training; now
+# 2.6 and 3.9, two trainings).
 MODEL = MovingQueues(regret=True, phase_steps=60, total_load=(0.35, 0.8))
 # A queue forgets in a step or two, one that was starved in four: so the discount; many small steps of learning, for
 # two numbers must be right.

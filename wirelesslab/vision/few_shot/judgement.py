@@ -156,8 +156,9 @@ def stratified(means: ArrayLike, errors: ArrayLike, episodes: Sequence[int] | in
         episodes: Of each world, or of all of them.
         confidence: Of the interval.
     """
-    middles, parts = np.asarray(means, float).ravel(), np.asarray(errors, float).ravel() ** 2
+    middles = np.asarray(means, float).ravel()
     check.positive_integer(worlds=len(middles))
+    parts = check.array(np.asarray(errors, float), middles.shape, "worlds", name="errors", because="means set it") ** 2
     counts = np.broadcast_to(np.asarray(episodes), middles.shape)
     check.within(2, float("inf"), fewest_episodes=int(counts.min()))
     total = float(parts.sum())

@@ -5,9 +5,10 @@ in the span of the samples, so few samples of many numbers are first written in 
 and since the bias is free, samples may be centred.
 
 The solver is L-BFGS. It starts from a bound of the Hessian, for the curvature of a softmax is at most half the identity
-for every sample (Boehning): in few dimensions one matrix per episode, inverted once; in many, its mean diagonal. Steps
-are halved until they lower the loss. An episode that has arrived stays where it is, so that no episode's result depends
-on which others are solved with it. Episodes that have not arrived when steps run out are told of in a warning.
+for every sample (Boehning): in few dimensions, or some more with many samples, one matrix per episode, inverted once;
+else its mean diagonal. Steps are halved until they lower the loss. An episode that has arrived stays where it is, so
+that no episode's result depends on which others are solved with it. Episodes that have not arrived when steps run out
+are told of in a warning.
 
 References:
     Boehning, "Multinomial logistic regression algorithm", Ann. Inst. Stat. Math. 44(1), 1992.

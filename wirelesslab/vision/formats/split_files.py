@@ -154,6 +154,9 @@ def _pictures(table: Path) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = {}
     images = table.parent / IMAGES
     for name, files in _table(table).items():
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            msg = f"{table}: got the label {name!r}, expected one that can name a folder below {IMAGES}"
+            raise DataError(msg)
         for file in files:
             if Path(file).is_absolute() or ".." in Path(file).parts:
                 msg = f"{table}: got the filename {file!r} of class {name!r}, expected one below the folder {IMAGES}"
