@@ -4,9 +4,9 @@ wirelesslab run complexity          (some 5 minutes on one core; --quick: 20 sec
 
 Expect: per frame and at 100 devices, the matched filter and LMMSE cost least, AMP and MAMPNet twice to thrice as much
 as LMMSE, covariance matching pursuit and OAMP 1.7 times what AMP costs, OMP 2.6 times, coordinate descent six times and
-the Gibbs sampler seventy times. At a fixed load, pilots grow with the devices: products with pilots with the square of N,
-all that inverts covariances with the cube, so the covariance method falls behind as cells grow (24 times AMP's time at
-400 devices), and MAMPNet's passes too (3 times); but its time hardly grows with the antennas, while that of message
+the Gibbs sampler seventy times. At a fixed load, pilots grow with the devices: products with pilots with the square of
+N, all that inverts covariances with the cube, so the covariance method falls behind as cells grow (24 times AMP's time
+at 400 devices), and MAMPNet's passes too (3 times); but its time hardly grows with the antennas, while that of message
 passing grows with M. Measured exponents are below the formulas': small products leave the machine idle.
 """
 
