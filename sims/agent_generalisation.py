@@ -6,11 +6,11 @@ wirelesslab run agent_generalisation --tasks placement        (any of slice_allo
 Expect: nets that treat slices, twins and hosts as rows answer for any number of them. A placer trained on a ring of
 four edges stays ahead of the nearest and of the least loaded host on rings of two to twelve edges, behind a slower core
 and where more comes; where little comes, which it never met, simple rules are a few per cent better. Shares of a link
-are ahead of proportional ones at light and middle loads, met or not, and for three slices; at the heaviest loads, at
-the most lopsided ones and in phases far shorter than those judged they are behind square roots. Sync rates keep what
-they gain on the best constant ones for 4 to 64 twins and any spread but the widest; where messages are four times as
-many they gain nothing. A tuned rule that sees ages too stays ahead of them. Policies and rules see the same, pairs meet
-the same arrivals, and intervals are over independent trainings.
+are ahead of proportional ones at light and middle loads, met or not, and for three slices; at the heaviest loads they
+are not told apart from square roots, and at the most lopsided ones and in phases far shorter than those judged they are
+behind them. Sync rates keep what they gain on the best constant ones for 4 to 64 twins and any spread but the widest;
+where messages are four times as many they gain nothing. A tuned rule that sees ages too stays ahead of them. Policies
+and rules see the same, pairs meet the same arrivals, and intervals are over independent trainings.
 """
 
 from collections.abc import Callable, Mapping
